@@ -1,0 +1,244 @@
+//! Waiting for a slot: order, bounds, and that nothing is lost when things happen at once.
+
+use std::sync::Weak;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Instant;
+
+use super::*;
+use crate::generation::{Event, FinishReason, GenerationRequest, Prompt, SamplingSettings, Usage};
+use crate::policy::Policy;
+use crate::pool::{Instance, InstanceCommand, InstanceIdentity, ModelInstances, PoolSnapshot};
+use crate::units::{DeviceId, InstanceId, WorkerId};
+
+struct World {
+    admission: Arc<Admission>,
+    pool: Arc<Pool>,
+    model: ModelName,
+    instances: Vec<Arc<Instance>>,
+}
+
+impl World {
+    fn new(queue: &str) -> Self {
+        let text = format!("models: [{{ name: m, variants: [{{ path: a.gguf }}], queue: {queue} }}]");
+        let policies =
+            Policy::parse(&text, "test", std::path::Path::new("/")).expect("a valid policy").models;
+        let pool = Arc::new(Pool::default());
+        let wake = Arc::new(Notify::new());
+        let admission = Arc::new(Admission::new(Arc::clone(&pool), Clock::start(), &policies, wake));
+        Self { admission, pool, model: ModelName::new("m"), instances: Vec::new() }
+    }
+
+    /// Adds an instance; its thread is the receiver.
+    fn add_instance(&mut self, slots: u32) -> Receiver<InstanceCommand> {
+        let (port, inbox) = sync_channel(slots as usize + 1);
+        let identity = InstanceIdentity {
+            id: InstanceId(self.instances.len() as u64),
+            worker: WorkerId(0),
+            model: self.model.clone(),
+            variant: 0,
+            variant_name: "a".into(),
+            device: DeviceId::Host,
+        };
+        let admission: Weak<Admission> = Arc::downgrade(&self.admission);
+        let model = self.model.clone();
+        let on_free = Box::new(move || {
+            if let Some(admission) = admission.upgrade() {
+                admission.dispatch(&model);
+            }
+        });
+        self.instances.push(Arc::new(Instance::new(identity, slots, port, on_free)));
+        let instances = self.instances.clone();
+        self.pool
+            .store(PoolSnapshot { models: vec![ModelInstances { model: self.model.clone(), instances }] });
+        self.admission.dispatch(&self.model);
+        inbox
+    }
+
+    /// Starts to wait for a slot, and has begun to when this returns.
+    async fn ask(&self) -> tokio::task::JoinHandle<Result<Grant, Rejection>> {
+        let admission = Arc::clone(&self.admission);
+        let queue = Arc::clone(&admission.models[&self.model]);
+        let task = tokio::spawn(async move { admission.acquire(&queue).await });
+        tokio::task::yield_now().await;
+        task
+    }
+
+    async fn grant(&self) -> Grant {
+        self.ask().await.await.unwrap().expect("a slot")
+    }
+
+    fn depth(&self) -> u32 {
+        self.admission.observe(&self.model).depth
+    }
+}
+
+fn request() -> GenerationRequest {
+    GenerationRequest {
+        prompt: Prompt::Text("x".into()),
+        sampling: SamplingSettings { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 },
+        max_tokens: None,
+        stop: Vec::new(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_go_to_those_who_wait_in_order_of_arrival() {
+    let mut world = World::new("{}");
+    let _inbox = world.add_instance(1);
+    let first = world.grant().await;
+    let (second, third) = (world.ask().await, world.ask().await);
+    assert_eq!(world.depth(), 2);
+    drop(first);
+    let second = second.await.unwrap().unwrap();
+    assert!(!third.is_finished());
+    drop(second);
+    assert!(third.await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_overtakes_the_queue() {
+    let mut world = World::new("{}");
+    let waiting = world.ask().await;
+    let _inbox = world.add_instance(1);
+    // The slot was handed over when the instance came; the newcomer finds none, although it asks first.
+    let newcomer = world.ask().await;
+    let grant = waiting.await.unwrap().unwrap();
+    assert!(!newcomer.is_finished());
+    drop(grant);
+    assert!(newcomer.await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_refuses_and_says_when_to_come_back() {
+    let world = World::new("{ max_requests: 2 }");
+    let _waiting = (world.ask().await, world.ask().await);
+    let rejection = world.ask().await.await.unwrap().err().unwrap();
+    assert_eq!(rejection, Rejection::QueueFull { waiting: 2, retry_after: Duration::from_secs(1) });
+    assert_eq!(world.admission.observe(&world.model).peak_demand, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_is_too_long_ends_with_the_controllers_reason() {
+    let world = World::new("{ timeout_ms: 5000 }");
+    world.admission.explain(&world.model, "no headroom".into());
+    let rejection = world.ask().await.await.unwrap().err().unwrap();
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        rejection,
+        Rejection::TimedOut {
+            waited: seconds(5),
+            explanation: "no headroom".into(),
+            retry_after: seconds(5)
+        }
+    );
+    assert_eq!((world.depth(), world.admission.demand()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_leaves_the_queue_and_loses_no_slot() {
+    let mut world = World::new("{}");
+    let _inbox = world.add_instance(1);
+    let first = world.grant().await;
+    let (second, third) = (world.ask().await, world.ask().await);
+    second.abort();
+    assert!(second.await.is_err());
+    assert_eq!((world.depth(), world.admission.demand()), (1, 2));
+    drop(first);
+    let third = third.await.unwrap().unwrap();
+    // A slot that was handed over and never picked up comes back.
+    let fourth = world.ask().await;
+    drop(third);
+    fourth.abort();
+    assert!(fourth.await.is_err());
+    assert_eq!(world.instances[0].leased(), 0);
+    drop(world.grant().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_door_refuses_newcomers_and_serves_those_inside() {
+    let mut world = World::new("{}");
+    let inside = world.ask().await;
+    world.admission.close();
+    let newcomer = world.ask().await.await.unwrap();
+    assert_eq!(newcomer.err(), Some(Rejection::ShuttingDown { retry_after: RESTART_TIME }));
+    let _inbox = world.add_instance(1);
+    assert!(inside.await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_cannot_be_loaded_refuses_all_who_wait() {
+    let world = World::new("{}");
+    let waiting = (world.ask().await, world.ask().await);
+    world.admission.refuse_waiting(&world.model, "broken", Duration::from_millis(2500));
+    let expected = Rejection::CannotLoad { reason: "broken".into(), retry_after: Duration::from_secs(3) };
+    assert_eq!(waiting.0.await.unwrap().err(), Some(expected.clone()));
+    assert_eq!(waiting.1.await.unwrap().err(), Some(expected));
+    assert_eq!(world.depth(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn demand_that_came_and_went_is_observed_once() {
+    let mut world = World::new("{}");
+    let _inbox = world.add_instance(2);
+    drop((world.grant().await, world.grant().await));
+    assert_eq!(world.admission.observe(&world.model).peak_demand, 2);
+    assert_eq!(world.admission.observe(&world.model).peak_demand, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_sent_to_an_instance_that_just_died_goes_to_another() {
+    let mut world = World::new("{}");
+    drop(world.add_instance(4));
+    let inbox = world.add_instance(4);
+    let mut flight = world.admission.submit(&world.model, request(), Instant::now()).await.unwrap();
+    assert_eq!(flight.instance.id, InstanceId(1));
+    assert_eq!((world.instances[0].leased(), world.instances[1].leased()), (0, 1));
+    let InstanceCommand::Run(_, mut sink) = inbox.try_recv().unwrap() else { panic!("a run") };
+    sink.emit(Event::Started { prompt_tokens: 1 });
+    let usage = Usage { prompt_tokens: 1, completion_tokens: 1 };
+    let finished = Event::Finished { reason: FinishReason::Stop, usage };
+    sink.emit(finished.clone());
+    drop(sink);
+    assert_eq!(flight.next().await, Event::Started { prompt_tokens: 1 });
+    assert_eq!(flight.next().await, finished);
+    assert_eq!((world.instances[1].leased(), world.admission.demand()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sequence_lost_without_a_word_fails_and_frees_its_slot() {
+    let mut world = World::new("{}");
+    let inbox = world.add_instance(1);
+    let mut flight = world.admission.submit(&world.model, request(), Instant::now()).await.unwrap();
+    drop(inbox);
+    assert!(matches!(flight.next().await, Event::Failed(_)));
+    assert_eq!(world.instances[0].leased(), 0);
+}
+
+/// Many tasks on several threads take and return few slots, some giving up: everyone gets an answer, and nothing
+/// is leased at the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_wake_up_is_lost_under_contention() {
+    let mut world = World::new("{ max_requests: 100000 }");
+    let _inbox = (world.add_instance(2), world.add_instance(1));
+    let mut tasks = Vec::new();
+    for number in 0..2000u32 {
+        let admission = Arc::clone(&world.admission);
+        let queue = Arc::clone(&admission.models[&world.model]);
+        tasks.push(tokio::spawn(async move {
+            let acquire = admission.acquire(&queue);
+            if number % 7 == 0 {
+                // Gives up somewhere on the way.
+                drop(tokio::time::timeout(Duration::from_micros(u64::from(number)), acquire).await);
+            } else {
+                let grant = acquire.await.expect("a slot in the end");
+                tokio::task::yield_now().await;
+                drop(grant);
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!((world.depth(), world.admission.demand()), (0, 0));
+    assert_eq!(world.instances.iter().map(|instance| instance.leased()).sum::<u32>(), 0);
+}

@@ -1,0 +1,162 @@
+//! The errors that clients see: OpenAI's shape, the right status, and the field at fault.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{HeaderValue, RETRY_AFTER};
+use serde::Serialize;
+use warp::reply::{Reply, Response};
+
+use crate::admission::Rejection;
+use crate::chat::ChatError;
+use crate::generation::GenerationError;
+
+/// What went wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// The request is at fault.
+    #[error("{message}")]
+    Invalid {
+        /// The field, as a path like `messages[0].role`; `None` if it is the body as a whole.
+        param: Option<String>,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// No model of that name.
+    #[error("the model {name:?} does not exist; there are: {available}")]
+    UnknownModel {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        available: String,
+    },
+    /// Nothing at that path.
+    #[error("there is nothing at {path}; see docs/api.md for what there is")]
+    NotFound {
+        /// The path.
+        path: String,
+    },
+    /// The path does not take that method.
+    #[error("{path} takes {allowed}, not {method}")]
+    MethodNotAllowed {
+        /// The path.
+        path: String,
+        /// The method used.
+        method: String,
+        /// The method to use.
+        allowed: &'static str,
+    },
+    /// More than the policy's `max_body_bytes`.
+    #[error("the body is larger than {limit} bytes, the server's max_body_bytes")]
+    BodyTooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The body did not come in time.
+    #[error("the body was not complete after {} s", .0.as_secs())]
+    BodyTimeout(Duration),
+    /// There is no slot for it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The engine gave up.
+    #[error(transparent)]
+    Generation(#[from] GenerationError),
+}
+
+impl ApiError {
+    /// A field at fault.
+    pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid { param: Some(param.into()), message: message.into() }
+    }
+
+    /// Status and code: the one place where errors become HTTP.
+    #[must_use]
+    pub const fn status(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid_request"),
+            Self::UnknownModel { .. } => (StatusCode::NOT_FOUND, "model_not_found"),
+            Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
+            Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::BodyTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
+            Self::Rejected(rejection) => match rejection {
+                Rejection::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue_full"),
+                Rejection::TimedOut { .. } => (StatusCode::SERVICE_UNAVAILABLE, "queue_timeout"),
+                Rejection::CannotLoad { .. } => (StatusCode::SERVICE_UNAVAILABLE, "model_load_failed"),
+                Rejection::ShuttingDown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
+            },
+            Self::Generation(error) => match error {
+                GenerationError::PromptTooLong { .. } => (StatusCode::BAD_REQUEST, "context_length_exceeded"),
+                GenerationError::PromptEmpty | GenerationError::UnknownToken { .. } => {
+                    (StatusCode::BAD_REQUEST, "invalid_request")
+                }
+                GenerationError::Engine(_) => (StatusCode::INTERNAL_SERVER_ERROR, "engine_error"),
+                GenerationError::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
+            },
+        }
+    }
+
+    /// The field at fault. `prompt_field` is what the client's endpoint calls its prompt.
+    fn param<'a>(&'a self, prompt_field: &'a str) -> Option<&'a str> {
+        match self {
+            Self::Invalid { param, .. } => param.as_deref(),
+            Self::UnknownModel { .. } => Some("model"),
+            Self::Generation(
+                GenerationError::PromptTooLong { .. }
+                | GenerationError::PromptEmpty
+                | GenerationError::UnknownToken { .. },
+            ) => Some(prompt_field),
+            _ => None,
+        }
+    }
+
+    /// The error as a JSON body, also sent as the last event of a stream that breaks.
+    #[must_use]
+    pub fn body(&self, prompt_field: &str) -> ErrorBody {
+        let (status, code) = self.status();
+        let kind = match status {
+            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+            status if status.is_client_error() => "invalid_request_error",
+            _ => "server_error",
+        };
+        let param = self.param(prompt_field).map(ToOwned::to_owned);
+        ErrorBody { error: ErrorDetail { message: self.to_string(), kind, param, code } }
+    }
+
+    /// The error as a response.
+    #[must_use]
+    pub fn response(&self, prompt_field: &str) -> Response {
+        let (status, _) = self.status();
+        let reply = warp::reply::json(&self.body(prompt_field));
+        let mut response = warp::reply::with_status(reply, status).into_response();
+        let headers = response.headers_mut();
+        if let Self::Rejected(rejection) = self {
+            headers.insert(RETRY_AFTER, HeaderValue::from(rejection.retry_after().as_secs()));
+        }
+        if let Self::MethodNotAllowed { allowed, .. } = self {
+            headers.insert(http::header::ALLOW, HeaderValue::from_static(allowed));
+        }
+        response
+    }
+}
+
+impl From<ChatError> for ApiError {
+    fn from(error: ChatError) -> Self {
+        Self::invalid("messages", error.to_string())
+    }
+}
+
+/// `{"error": {…}}`
+#[derive(Clone, Debug, Serialize)]
+pub struct ErrorBody {
+    error: ErrorDetail,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct ErrorDetail {
+    message: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    param: Option<String>,
+    code: &'static str,
+}

@@ -1,0 +1,106 @@
+//! Plans one decode call: which sequence computes how many tokens.
+//!
+//! Input: what each sequence still has to compute, and the limits. Output: tokens per sequence. PURE.
+//! Every decoding sequence gets its one token in every step; prompts share what is left, bounded, first come
+//! first served, so that a long prompt never stalls the sequences that are already answering.
+
+/// What one sequence needs next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// The sequence's slot.
+    pub slot: usize,
+    /// Tokens not yet in the KV cache: one while decoding, the rest of the prompt before.
+    pub pending_tokens: usize,
+    /// Whether these are prompt tokens.
+    pub prefill: bool,
+}
+
+/// What a step may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Tokens of one decode call; at least the number of slots.
+    pub max_batch_tokens: usize,
+    /// Prompt tokens of one decode call.
+    pub max_prefill_tokens: usize,
+}
+
+/// The share of one sequence in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The sequence's slot.
+    pub slot: usize,
+    /// Tokens to compute now.
+    pub tokens: usize,
+    /// Whether nothing remains after them, so that logits are wanted.
+    pub last: bool,
+}
+
+/// Plans the next step. `needs` come in order of arrival; shares come out in the same order, without empty ones.
+#[must_use]
+pub fn plan(needs: &[Need], limits: Limits) -> Vec<Share> {
+    let decoding = needs.iter().filter(|need| !need.prefill).count();
+    let left = limits.max_batch_tokens.saturating_sub(decoding);
+    let mut prefill_left = left.min(limits.max_prefill_tokens);
+    let mut shares = Vec::with_capacity(needs.len());
+    for need in needs {
+        let tokens = if need.prefill { need.pending_tokens.min(prefill_left) } else { need.pending_tokens };
+        if need.prefill {
+            prefill_left -= tokens;
+        }
+        if tokens > 0 {
+            shares.push(Share { slot: need.slot, tokens, last: tokens == need.pending_tokens });
+        }
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn decode(slot: usize) -> Need {
+        Need { slot, pending_tokens: 1, prefill: false }
+    }
+
+    fn prompt(slot: usize, pending_tokens: usize) -> Need {
+        Need { slot, pending_tokens, prefill: true }
+    }
+
+    fn check(needs: &[Need], expected: &[(usize, usize, bool)]) {
+        let limits = Limits { max_batch_tokens: 16, max_prefill_tokens: 10 };
+        let shares: Vec<_> = plan(needs, limits).iter().map(|s| (s.slot, s.tokens, s.last)).collect();
+        assert_eq!(shares, expected, "{needs:?}");
+    }
+
+    #[test]
+    fn decoding_goes_first_and_prompts_share_the_rest() {
+        check(&[], &[]);
+        check(&[decode(2)], &[(2, 1, true)]);
+        check(&[prompt(0, 4)], &[(0, 4, true)]);
+        check(&[prompt(0, 40)], &[(0, 10, false)]);
+        check(&[prompt(0, 7), prompt(1, 7)], &[(0, 7, true), (1, 3, false)]);
+        check(&[prompt(0, 40), decode(1), prompt(2, 3)], &[(0, 10, false), (1, 1, true)]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_step_exceeds_its_limits_and_none_starves_a_decoding_sequence(
+            prompts in proptest::collection::vec(1usize..5000, 0..64),
+            decoding in 0usize..64,
+            max_prefill_tokens in 1usize..600,
+        ) {
+            let limits = Limits { max_batch_tokens: 512, max_prefill_tokens };
+            let mut needs: Vec<Need> = (0..decoding).map(decode).collect();
+            needs.extend(prompts.iter().enumerate().map(|(i, n)| prompt(decoding + i, *n)));
+            let shares = plan(&needs, limits);
+            prop_assert!(shares.iter().map(|s| s.tokens).sum::<usize>() <= limits.max_batch_tokens);
+            prop_assert_eq!(shares.iter().filter(|s| s.slot < decoding).count(), decoding);
+            let prefill: usize = shares.iter().filter(|s| s.slot >= decoding).map(|s| s.tokens).sum();
+            prop_assert!(prefill <= max_prefill_tokens);
+            // Work is never refused while there is room for it.
+            let wanted: usize = prompts.iter().sum();
+            prop_assert_eq!(prefill, wanted.min(max_prefill_tokens).min(512 - decoding));
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What is known of each model before it is loaded: its files, their sizes, its chat template.
+//!
+//! Reads the headers of all GGUF files once, at the start, so that a missing or broken file is one clear error
+//! there and not a failed request later.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::chat::{ChatError, ChatTemplate};
+use crate::gguf::{self, GgufError, Header};
+use crate::policy::{ModelFile, ModelPolicy};
+use crate::units::{ByteCount, ModelName};
+
+/// llama.cpp's physical batch, which its compute buffers are made for.
+const UBATCH_TOKENS: u32 = 512;
+
+/// llama.cpp rounds the positions of a sequence up to this.
+const POSITION_STEP: u64 = 256;
+
+/// One variant and what it will take.
+#[derive(Clone, Debug)]
+pub struct CatalogVariant {
+    /// Its name, from the file's.
+    pub name: Arc<str>,
+    /// Where the file is.
+    pub path: PathBuf,
+    /// Bytes of its weights.
+    pub weights_bytes: ByteCount,
+    /// Bytes of one instance besides the weights; an estimate.
+    pub instance_bytes: ByteCount,
+}
+
+/// One model.
+#[derive(Clone, Debug)]
+pub struct CatalogModel {
+    /// What the policy says.
+    pub policy: Arc<ModelPolicy>,
+    /// Its variants, best first, as in the policy.
+    pub variants: Vec<CatalogVariant>,
+    /// Turns a conversation into a prompt.
+    pub chat: ChatTemplate,
+}
+
+/// All models, in the policy's order.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    /// The models.
+    pub models: Vec<CatalogModel>,
+}
+
+/// Why a model of the policy cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The file is missing, broken or not a model.
+    #[error("models.{model}: {source}")]
+    File {
+        /// The model.
+        model: ModelName,
+        /// What is wrong with the file.
+        source: GgufError,
+    },
+    /// A slot cannot hold what the policy wants.
+    #[error(
+        "models.{model}: context_tokens ({wanted}) exceeds the {trained} positions that {variant} was trained for; \
+         set context_tokens to {trained} or less"
+    )]
+    ContextTooLong {
+        /// The model.
+        model: ModelName,
+        /// The variant.
+        variant: String,
+        /// `context_tokens`.
+        wanted: u32,
+        /// What the file says.
+        trained: u32,
+    },
+    /// The file's chat template cannot be read.
+    #[error("models.{model}: {source}")]
+    Chat {
+        /// The model.
+        model: ModelName,
+        /// What is wrong with the template.
+        source: ChatError,
+    },
+}
+
+impl Catalog {
+    /// Reads the headers of all files. `unpacked` is where the files carried in the program are.
+    ///
+    /// # Errors
+    ///
+    /// [`CatalogError`] for the first model that cannot be served.
+    pub fn read(models: &[Arc<ModelPolicy>], unpacked: &Path) -> Result<Self, CatalogError> {
+        let models = models.iter().map(|policy| read_model(policy, unpacked)).collect::<Result<_, _>>()?;
+        Ok(Self { models })
+    }
+
+    /// The model that clients call `name`.
+    #[must_use]
+    pub fn model(&self, name: &str) -> Option<&CatalogModel> {
+        self.models.iter().find(|model| model.policy.name.as_str() == name)
+    }
+
+    /// The policies, in order.
+    #[must_use]
+    pub fn policies(&self) -> Vec<Arc<ModelPolicy>> {
+        self.models.iter().map(|model| Arc::clone(&model.policy)).collect()
+    }
+}
+
+fn read_model(policy: &Arc<ModelPolicy>, unpacked: &Path) -> Result<CatalogModel, CatalogError> {
+    let model = || policy.name.clone();
+    let mut variants = Vec::with_capacity(policy.variants.len());
+    let mut chat = None;
+    for variant in &policy.variants {
+        let path = match &variant.file {
+            ModelFile::Embedded(file) => unpacked.join(file),
+            ModelFile::Path(path) => path.clone(),
+        };
+        let header =
+            gguf::read_file(&path).map_err(|source| CatalogError::File { model: model(), source })?;
+        let trained = header.context_length_train;
+        if policy.context_tokens > trained {
+            let (variant, wanted) = (variant.name.clone(), policy.context_tokens);
+            return Err(CatalogError::ContextTooLong { model: model(), variant, wanted, trained });
+        }
+        if chat.is_none() {
+            // All variants are one model: the best one's template stands for all.
+            let template = chat_template(&header);
+            chat = Some(template.map_err(|source| CatalogError::Chat { model: model(), source })?);
+        }
+        variants.push(CatalogVariant {
+            name: variant.name.as_str().into(),
+            path,
+            weights_bytes: header.tensor_bytes,
+            instance_bytes: instance_bytes(&header, policy),
+        });
+    }
+    let chat = chat.expect("a validated policy has a variant for each model");
+    Ok(CatalogModel { policy: Arc::clone(policy), variants, chat })
+}
+
+fn chat_template(header: &Header) -> Result<ChatTemplate, ChatError> {
+    let text = |token: &Option<String>| token.clone().unwrap_or_default();
+    ChatTemplate::new(header.chat_template.as_deref(), &text(&header.bos_token), &text(&header.eos_token))
+}
+
+/// KV cache of all slots, and the buffers that llama.cpp computes in.
+fn instance_bytes(header: &Header, policy: &ModelPolicy) -> ByteCount {
+    let positions = u64::from(policy.context_tokens).next_multiple_of(POSITION_STEP);
+    header.kv_cache_bytes(positions * u64::from(policy.slots))
+        + header.compute_buffer_bytes(UBATCH_TOKENS, policy.slots)
+        + header.attention_mask_bytes(positions, UBATCH_TOKENS)
+}

@@ -1,0 +1,35 @@
+//! `modelpool check FILE`: validates a policy and the files that it names.
+
+use std::path::Path;
+
+use super::server::read_catalog;
+use crate::policy::Policy;
+
+/// Prints what the policy serves.
+///
+/// # Errors
+///
+/// All faults of the policy at once; then the first model file that cannot be used.
+pub fn run(file: &Path) -> anyhow::Result<()> {
+    let policy = Policy::from_file(file)?;
+    let catalog = read_catalog(&policy)?;
+    println!("{}: valid", file.display());
+    for model in &catalog.models {
+        let scale = &model.policy.scale;
+        println!(
+            "  {}: {} to {} instances of {} slots with {} tokens each",
+            model.policy.name,
+            scale.min_instances,
+            scale.max_instances,
+            model.policy.slots,
+            model.policy.context_tokens
+        );
+        for variant in &model.variants {
+            println!(
+                "    {}: weights {}, each instance about {} more",
+                variant.name, variant.weights_bytes, variant.instance_bytes
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! The command line: the only place where the rooms are wired together, and the only user of anyhow.
+
+mod check;
+mod serve;
+mod server;
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+pub use server::{Server, ServerOptions};
+
+use crate::policy::{Policy, PolicyError};
+
+/// The default policy, carried in the program.
+const DEFAULT_POLICY: &str = include_str!("../../policies/default.yaml");
+
+/// Says what to log; see tracing-subscriber's `EnvFilter`.
+const LOG_VARIABLE: &str = "MODELPOOL_LOG";
+/// Warnings of llama.cpp matter, its chatter does not.
+const DEFAULT_LOG: &str = "info,llama_cpp_2=warn,llama-cpp-2=warn";
+
+/// Serves GGUF models to bursty traffic with a pool of llama.cpp instances that scales with its queue.
+#[derive(Debug, Parser)]
+#[command(version, about, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArguments,
+}
+
+const AFTER_HELP: &str = "Without a command it serves. Environment: MODELPOOL_LOG says what to log (error, warn, \
+                          info, debug), MODELPOOL_CACHE_DIR where the embedded model is unpacked.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the models of a policy; without one, the embedded demo model.
+    Serve(ServeArguments),
+    /// Validate a policy and the model files that it names, without starting anything.
+    Check {
+        /// The policy to validate.
+        file: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+struct ServeArguments {
+    /// The policy, a YAML file; paths in it are relative to its folder [default: the built-in policy].
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Address and port to listen on, instead of the policy's server.listen.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_log();
+    let outcome = match arguments.command {
+        None => serve::run(&arguments.serve),
+        Some(Command::Serve(serve)) => serve::run(&serve),
+        Some(Command::Check { file }) => check::run(&file),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs to standard error; colours only on a terminal, and not where `NO_COLOR` is set.
+fn start_log() {
+    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
+    let colours =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+}
+
+/// The policy at `file`, or the default one.
+fn read_policy(file: Option<&PathBuf>) -> Result<Policy, PolicyError> {
+    match file {
+        Some(file) => Policy::from_file(file),
+        // It names embedded files only, so the folder does not matter.
+        None => Policy::parse(DEFAULT_POLICY, "the built-in policy", std::path::Path::new(".")),
+    }
+}

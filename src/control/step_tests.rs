@@ -1,0 +1,144 @@
+//! Controller steps as tables.
+
+use super::*;
+use crate::policy::Policy;
+use crate::view::{DeviceView, QueueSignals};
+
+const MIB: u64 = 1 << 20;
+
+fn policies(scale: &str) -> Vec<Arc<ModelPolicy>> {
+    let text = format!(
+        "models: [{{ name: m, slots: 4, variants: [{{ path: a.gguf }}, {{ path: b.gguf }}], scale: {scale} }}]"
+    );
+    Policy::parse(&text, "test", std::path::Path::new("/")).expect("a valid policy").models
+}
+
+fn instance(id: u64, variant: usize, state: InstanceState, leased: u32, threads: u32) -> InstanceView {
+    InstanceView { id: InstanceId(id), variant, device: DeviceId::Host, state, slots: 4, leased, threads }
+}
+
+fn variant(weights_mib: u64) -> VariantView {
+    VariantView {
+        weights_bytes: ByteCount(weights_mib * MIB),
+        instance_bytes: ByteCount(10 * MIB),
+        failed: None,
+    }
+}
+
+/// One model with a variant of 100 MiB and one of 40, `waiting` requests that have waited a second, 1 GiB and
+/// 4 CPU threads.
+fn observation(waiting: u32, instances: Vec<InstanceView>) -> Observation {
+    let in_flight = instances.iter().map(|instance| instance.leased).sum();
+    let queue = QueueSignals {
+        depth: waiting,
+        oldest_wait: Duration::from_secs(1),
+        in_flight,
+        peak_demand: waiting + in_flight,
+    };
+    Observation {
+        models: vec![ModelObservation {
+            model: ModelName::new("m"),
+            queue,
+            instances,
+            variants: vec![variant(100), variant(40)],
+        }],
+        devices: vec![DeviceView { device: DeviceId::Host, available: Some(ByteCount(1024 * MIB)) }],
+        cpu_threads: 4,
+    }
+}
+
+fn check(scale: &str, observation: &Observation, reason: &str, actions: &[Action]) {
+    let steps = step(&policies(scale), &mut ControlState::default(), observation, Timestamp::from_millis(1));
+    assert_eq!((steps[0].reason.name(), steps[0].actions.as_slice()), (reason, actions), "{observation:?}");
+}
+
+fn start(variant: usize, threads: u32) -> Action {
+    Action::Start { variant, device: DeviceId::Host, threads }
+}
+
+fn set_threads(id: u64, threads: u32) -> Action {
+    Action::SetThreads { instance: InstanceId(id), threads }
+}
+
+const READY: InstanceState = InstanceState::Ready;
+const STARTING: InstanceState = InstanceState::Starting;
+
+#[test]
+fn starts_instances_and_divides_the_cpu() {
+    check("{}", &observation(0, vec![]), "steady", &[]);
+    check("{}", &observation(1, vec![]), "cold_start", &[start(0, 4)]);
+    let one_full = vec![instance(1, 0, READY, 4, 4)];
+    check("{}", &observation(3, one_full.clone()), "queue_wait_high", &[start(0, 2), set_threads(1, 2)]);
+    let three = [start(0, 1), start(0, 1), start(0, 1), set_threads(1, 1)];
+    check("{}", &observation(99, one_full), "queue_wait_high", &three);
+    // Three instances on four threads: the first one gets what remains.
+    let starting = vec![instance(1, 0, READY, 4, 2), instance(2, 0, STARTING, 0, 2)];
+    check("{}", &observation(5, starting), "queue_wait_high", &[start(0, 1)]);
+    check("{ min_instances: 2 }", &observation(0, vec![]), "below_minimum", &[start(0, 2), start(0, 2)]);
+}
+
+#[test]
+fn threads_return_to_the_instances_that_remain() {
+    check("{}", &observation(0, vec![instance(1, 0, READY, 1, 1)]), "steady", &[set_threads(1, 4)]);
+    let draining = vec![instance(1, 0, READY, 1, 2), instance(2, 0, InstanceState::Draining, 1, 2)];
+    check("{}", &observation(0, draining), "steady", &[]);
+}
+
+#[test]
+fn takes_the_best_variant_that_fits() {
+    let with_memory = |mib: u64, instances: Vec<InstanceView>| {
+        let mut observation = observation(9, instances);
+        observation.devices[0].available = Some(ByteCount(mib * MIB));
+        observation
+    };
+    check("{}", &with_memory(110, vec![]), "cold_start", &[start(0, 4)]);
+    check("{}", &with_memory(109, vec![]), "cold_start", &[start(1, 4)]);
+    check("{}", &with_memory(49, vec![]), "no_headroom", &[]);
+    // Loaded weights are shared: only the KV cache counts, and only for those that fit.
+    let loaded = vec![instance(1, 0, READY, 4, 4)];
+    check("{}", &with_memory(15, loaded), "no_headroom", &[start(0, 2), set_threads(1, 2)]);
+    let mut unknown = observation(1, vec![]);
+    unknown.devices[0].available = None;
+    check("{}", &unknown, "cold_start", &[start(0, 4)]);
+}
+
+#[test]
+fn no_more_instances_than_cpu_threads_but_always_the_first_of_a_model() {
+    let mut crowded = observation(9, vec![instance(1, 0, READY, 4, 1)]);
+    crowded.cpu_threads = 1;
+    check("{}", &crowded, "cpu_saturated", &[]);
+    crowded.models[0].instances.clear();
+    check("{}", &crowded, "cold_start", &[start(0, 1)]);
+}
+
+#[test]
+fn a_variant_that_failed_to_load_is_tried_again_later_and_others_at_once() {
+    let failed = |ago_ms, in_a_row| Some(LoadFailure { ago: Duration::from_millis(ago_ms), in_a_row });
+    let mut observation = observation(1, vec![]);
+    observation.models[0].variants[0].failed = failed(10, 1);
+    check("{}", &observation, "cold_start", &[start(1, 4)]);
+    observation.models[0].variants[1].failed = failed(3_999, 3);
+    check("{}", &observation, "loads_failing", &[Action::RefuseWaiting]);
+    observation.models[0].variants[1].failed = failed(4_000, 3);
+    check("{}", &observation, "cold_start", &[start(1, 4)]);
+    observation.models[0].variants[1].failed = failed(59_999, 40);
+    check("{}", &observation, "loads_failing", &[Action::RefuseWaiting]);
+}
+
+#[test]
+fn drains_the_worst_variant_first_then_the_least_busy_then_the_newest() {
+    let policies = policies("{ scale_down_after_ms: 1000, idle_unload_after_ms: 100000 }");
+    let drained = |instances: Vec<InstanceView>| {
+        let mut state = ControlState::default();
+        let mut observation = observation(0, instances);
+        observation.cpu_threads = 3;
+        step(&policies, &mut state, &observation, Timestamp::from_millis(0));
+        let steps = step(&policies, &mut state, &observation, Timestamp::from_millis(1000));
+        assert_eq!(steps[0].reason.name(), "demand_fell");
+        steps[0].actions.clone()
+    };
+    let drain = |id| Action::Drain { instance: InstanceId(id) };
+    let instance = |id, variant, leased| instance(id, variant, READY, leased, 1);
+    assert_eq!(drained(vec![instance(1, 1, 1), instance(2, 0, 0), instance(3, 0, 0)]), [drain(1), drain(3)]);
+    assert_eq!(drained(vec![instance(1, 0, 0), instance(2, 0, 1), instance(3, 0, 1)]), [drain(1), drain(3)]);
+}

@@ -1,0 +1,183 @@
+//! An engine without a model: continues the alphabet.
+//!
+//! For tests and simulations of everything around the engine. After the byte `a` comes `b`, after `z` the end;
+//! any other byte is followed by `a`. It checks what llama.cpp only assumes (positions without gaps, batches
+//! within their size, logits asked for) and panics where the engine breaks a rule.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::{BatchToken, Context, ContextSpec, EngineError, Loader, Weights, WeightsSpec};
+use crate::generation::Token;
+
+/// The token that ends a generation; smaller ones are bytes.
+pub const END: Token = 256;
+const VOCAB_TOKENS: usize = 257;
+const MAX_BATCH_TOKENS: usize = 32;
+
+/// What a test can change while the engine runs.
+#[derive(Debug, Default)]
+pub struct Controls {
+    /// Loads fail.
+    pub fail_loads: AtomicBool,
+    /// The next decode call fails.
+    pub fail_next_decode: AtomicBool,
+    /// Microseconds that a decode call takes.
+    pub decode_micros: AtomicU64,
+    /// Milliseconds that a load takes.
+    pub load_millis: AtomicU64,
+    /// Loads begun.
+    pub loads: AtomicU64,
+    /// Contexts alive.
+    pub contexts: AtomicU64,
+}
+
+/// Loads fake weights.
+#[derive(Clone, Debug, Default)]
+pub struct FakeLoader {
+    /// Shared with the test.
+    pub controls: Arc<Controls>,
+}
+
+impl Loader for FakeLoader {
+    type Weights = FakeWeights;
+
+    fn load(&self, spec: &WeightsSpec) -> Result<FakeWeights, EngineError> {
+        self.controls.loads.fetch_add(1, Ordering::Relaxed);
+        pause(Duration::from_millis(self.controls.load_millis.load(Ordering::Relaxed)));
+        if self.controls.fail_loads.load(Ordering::Relaxed) {
+            return Err(EngineError::Load {
+                path: spec.path.display().to_string(),
+                reason: "told to fail".into(),
+            });
+        }
+        Ok(FakeWeights { controls: Arc::clone(&self.controls) })
+    }
+}
+
+/// Fake weights.
+#[derive(Debug)]
+pub struct FakeWeights {
+    controls: Arc<Controls>,
+}
+
+impl Weights for FakeWeights {
+    type Context<'weights> = FakeContext;
+
+    fn context(&self, spec: ContextSpec) -> Result<FakeContext, EngineError> {
+        self.controls.contexts.fetch_add(1, Ordering::Relaxed);
+        Ok(FakeContext {
+            spec,
+            controls: Arc::clone(&self.controls),
+            cache: vec![Vec::new(); spec.slots as usize],
+            logits: Vec::new(),
+        })
+    }
+}
+
+/// A fake context: remembers its tokens instead of keys and values.
+#[derive(Debug)]
+pub struct FakeContext {
+    spec: ContextSpec,
+    controls: Arc<Controls>,
+    /// Tokens by slot.
+    cache: Vec<Vec<Token>>,
+    /// Logits by row of the last batch, where they were wanted.
+    logits: Vec<Option<Vec<f32>>>,
+}
+
+impl FakeContext {
+    /// A context with its own controls.
+    #[must_use]
+    pub fn new(spec: ContextSpec) -> Self {
+        let weights = FakeWeights { controls: Arc::default() };
+        weights.context(spec).expect("fake contexts never fail")
+    }
+
+    /// What a test can change.
+    #[must_use]
+    pub fn controls(&self) -> Arc<Controls> {
+        Arc::clone(&self.controls)
+    }
+}
+
+impl Drop for FakeContext {
+    fn drop(&mut self) {
+        self.controls.contexts.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn pause(time: Duration) {
+    if !time.is_zero() {
+        std::thread::sleep(time);
+    }
+}
+
+fn successor(token: Token) -> Token {
+    match u8::try_from(token) {
+        Ok(b'z') => END,
+        Ok(byte @ b'a'..=b'y') => Token::from(byte) + 1,
+        _ => Token::from(b'a'),
+    }
+}
+
+impl Context for FakeContext {
+    fn spec(&self) -> ContextSpec {
+        self.spec
+    }
+
+    fn tokenize(&self, text: &str) -> Vec<Token> {
+        text.bytes().map(Token::from).collect()
+    }
+
+    fn vocab_tokens(&self) -> u32 {
+        END + 1
+    }
+
+    fn append_piece(&self, token: Token, out: &mut Vec<u8>) {
+        out.extend(u8::try_from(token));
+    }
+
+    fn ends_generation(&self, token: Token) -> bool {
+        token == END
+    }
+
+    fn decode(&mut self, batch: &[BatchToken]) -> Result<(), EngineError> {
+        assert!(!batch.is_empty() && batch.len() <= MAX_BATCH_TOKENS, "a batch of {} tokens", batch.len());
+        pause(Duration::from_micros(self.controls.decode_micros.load(Ordering::Relaxed)));
+        if self.controls.fail_next_decode.swap(false, Ordering::Relaxed) {
+            return Err(EngineError::Decode("told to fail".into()));
+        }
+        self.logits.clear();
+        for entry in batch {
+            let cache = &mut self.cache[entry.slot as usize];
+            assert_eq!(entry.position as usize, cache.len(), "positions follow each other");
+            assert!(cache.len() < self.spec.context_tokens as usize, "a slot overflows");
+            cache.push(entry.token);
+            self.logits.push(entry.wants_logits.then(|| {
+                let mut logits = vec![-100.0; VOCAB_TOKENS];
+                logits[successor(entry.token) as usize] = 100.0;
+                logits
+            }));
+        }
+        Ok(())
+    }
+
+    fn max_batch_tokens(&self) -> usize {
+        MAX_BATCH_TOKENS.max(self.spec.slots as usize)
+    }
+
+    fn logits(&self, row: usize) -> &[f32] {
+        self.logits[row].as_deref().expect("logits were wanted after this token")
+    }
+
+    fn clear(&mut self, slot: u32) {
+        self.cache[slot as usize].clear();
+    }
+
+    fn set_threads(&mut self, threads: u32) -> Result<(), EngineError> {
+        self.spec.threads = threads;
+        Ok(())
+    }
+}

@@ -1,0 +1,305 @@
+//! The iteration loop: admit, plan, decode, sample, emit.
+//!
+//! A failed decode call ends the sequences that were in it, and no others; a prompt that cannot be served ends
+//! its own sequence before it takes part.
+
+use super::text::{Piece, TextAssembler};
+use super::{BatchToken, Context, EngineError};
+use crate::batching::{self, Limits, Need, Share};
+use crate::generation::{
+    Event, EventSink, FinishReason, GenerationError, GenerationRequest, Prompt, SamplingSettings, Token,
+    Usage,
+};
+use crate::sampling::{self, Candidate};
+
+/// Prompt tokens of one step. 512 is llama.cpp's physical batch (`n_ubatch`): more would only run one after the
+/// other inside the same call, while the decoding sequences wait.
+const MAX_PREFILL_TOKENS: usize = 512;
+
+/// One sequence in a slot.
+struct Sequence {
+    sink: Box<dyn EventSink>,
+    /// Prompt and generated tokens.
+    tokens: Vec<Token>,
+    /// How many of them are in the KV cache.
+    computed: usize,
+    usage: Usage,
+    max_tokens: u32,
+    sampling: SamplingSettings,
+    text: TextAssembler,
+    /// Order of arrival.
+    number: u64,
+}
+
+impl Sequence {
+    fn need(&self, slot: usize) -> Need {
+        Need {
+            slot,
+            pending_tokens: self.tokens.len() - self.computed,
+            prefill: self.usage.completion_tokens == 0,
+        }
+    }
+}
+
+/// What one step did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepReport {
+    /// Prompt tokens computed.
+    pub prefill_tokens: usize,
+    /// Tokens generated.
+    pub generated_tokens: usize,
+    /// Sequences given up because nobody listened any more.
+    pub abandoned: usize,
+}
+
+/// Runs the sequences of one instance.
+pub struct Engine<C> {
+    context: C,
+    /// Each slot's sequence.
+    slots: Vec<Option<Sequence>>,
+    arrivals: u64,
+    batch: Vec<BatchToken>,
+    candidates: Vec<Candidate>,
+    piece: Vec<u8>,
+}
+
+impl<C: Context> Engine<C> {
+    /// An engine without sequences.
+    #[must_use]
+    pub fn new(context: C) -> Self {
+        let slots = context.spec().slots as usize;
+        Self {
+            context,
+            slots: std::iter::repeat_with(|| None).take(slots).collect(),
+            arrivals: 0,
+            batch: Vec::new(),
+            candidates: Vec::new(),
+            piece: Vec::new(),
+        }
+    }
+
+    /// Whether there is nothing to compute.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.slots.iter().all(Option::is_none)
+    }
+
+    /// See [`Context::set_threads`]; sequences are failed if the context is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] if the context is lost.
+    pub fn set_threads(&mut self, threads: u32) -> Result<(), EngineError> {
+        self.context.set_threads(threads).inspect_err(|error| self.fail_all(error))
+    }
+
+    /// Puts a request into a free slot, or tells its sink why not.
+    pub fn admit(&mut self, request: GenerationRequest, mut sink: Box<dyn EventSink>) {
+        match self.prepare(&request) {
+            Ok((slot, tokens)) => {
+                let prompt_tokens = token_count(&tokens);
+                let room = self.context.spec().context_tokens - prompt_tokens;
+                sink.emit(Event::Started { prompt_tokens });
+                self.arrivals += 1;
+                self.slots[slot] = Some(Sequence {
+                    sink,
+                    tokens,
+                    computed: 0,
+                    usage: Usage { prompt_tokens, completion_tokens: 0 },
+                    max_tokens: request.max_tokens.map_or(room, |limit| limit.min(room)),
+                    sampling: request.sampling,
+                    text: TextAssembler::new(request.stop),
+                    number: self.arrivals,
+                });
+            }
+            Err(error) => sink.emit(Event::Failed(error)),
+        }
+    }
+
+    /// Tokenizes and checks a prompt and finds a slot for it.
+    fn prepare(&self, request: &GenerationRequest) -> Result<(usize, Vec<Token>), GenerationError> {
+        let tokens = match &request.prompt {
+            Prompt::Text(text) => self.context.tokenize(text),
+            Prompt::Tokens(tokens) => tokens.clone(),
+        };
+        let last = self.context.vocab_tokens().saturating_sub(1);
+        if let Some(&token) = tokens.iter().find(|token| **token > last) {
+            return Err(GenerationError::UnknownToken { token, last });
+        }
+        if tokens.is_empty() {
+            return Err(GenerationError::PromptEmpty);
+        }
+        let context_tokens = self.context.spec().context_tokens;
+        if tokens.len() >= context_tokens as usize {
+            return Err(GenerationError::PromptTooLong {
+                prompt_tokens: token_count(&tokens),
+                context_tokens,
+            });
+        }
+        let slot = self
+            .slots
+            .iter()
+            .position(Option::is_none)
+            .ok_or_else(|| GenerationError::Engine("no free slot in this instance".into()))?;
+        Ok((slot, tokens))
+    }
+
+    /// One iteration: gives up abandoned sequences, then computes and emits one token of each sequence that is
+    /// past its prompt.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Decode`]; the sequences of that call have been failed, the engine can go on.
+    pub fn step(&mut self) -> Result<StepReport, EngineError> {
+        let mut report = StepReport { abandoned: self.drop_abandoned(), ..StepReport::default() };
+        let shares = batching::plan(&self.needs(), self.limits());
+        if shares.is_empty() {
+            return Ok(report);
+        }
+        let rows = self.fill_batch(&shares);
+        if let Err(error) = self.context.decode(&self.batch) {
+            for share in &shares {
+                self.end(share.slot, |_| Event::Failed(GenerationError::Engine(error.to_string())));
+            }
+            return Err(error);
+        }
+        for (share, row) in shares.iter().zip(rows) {
+            let sequence = self.slots[share.slot].as_mut().expect("planned slots hold sequences");
+            sequence.computed += share.tokens;
+            if sequence.usage.completion_tokens == 0 {
+                report.prefill_tokens += share.tokens;
+            }
+            if share.last {
+                report.generated_tokens += 1;
+                self.advance(share.slot, row);
+            }
+        }
+        Ok(report)
+    }
+
+    /// Ends every sequence, because the instance stops.
+    pub fn stop(&mut self) {
+        for slot in 0..self.slots.len() {
+            self.end(slot, |_| Event::Failed(GenerationError::Stopped));
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let max_batch_tokens = self.context.max_batch_tokens();
+        Limits { max_batch_tokens, max_prefill_tokens: MAX_PREFILL_TOKENS }
+    }
+
+    fn drop_abandoned(&mut self) -> usize {
+        let abandoned: Vec<usize> = (0..self.slots.len())
+            .filter(|slot| self.slots[*slot].as_ref().is_some_and(|sequence| !sequence.sink.wanted()))
+            .collect();
+        for slot in &abandoned {
+            self.release(*slot);
+        }
+        abandoned.len()
+    }
+
+    /// What each sequence needs, in order of arrival.
+    fn needs(&self) -> Vec<Need> {
+        let mut sequences: Vec<(u64, Need)> = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, sequence)| sequence.as_ref().map(|s| (s.number, s.need(slot))))
+            .collect();
+        sequences.sort_unstable_by_key(|(number, _)| *number);
+        sequences.into_iter().map(|(_, need)| need).collect()
+    }
+
+    /// Fills the batch and returns, for each share, the row of its last token.
+    fn fill_batch(&mut self, shares: &[Share]) -> Vec<usize> {
+        self.batch.clear();
+        let mut rows = Vec::with_capacity(shares.len());
+        for share in shares {
+            let sequence = self.slots[share.slot].as_ref().expect("planned slots hold sequences");
+            let range = sequence.computed..sequence.computed + share.tokens;
+            for position in range.clone() {
+                self.batch.push(BatchToken {
+                    token: sequence.tokens[position],
+                    position: u32::try_from(position).expect("a context has fewer than 2^32 tokens"),
+                    slot: u32::try_from(share.slot).expect("slots are few"),
+                    wants_logits: share.last && position + 1 == range.end,
+                });
+            }
+            rows.push(self.batch.len() - 1);
+        }
+        rows
+    }
+
+    /// Samples the next token of a slot and emits what it makes certain.
+    fn advance(&mut self, slot: usize, row: usize) {
+        let sequence = self.slots[slot].as_mut().expect("planned slots hold sequences");
+        let index = sequence.usage.completion_tokens;
+        let token =
+            sampling::sample(self.context.logits(row), &sequence.sampling, index, &mut self.candidates);
+        sequence.usage.completion_tokens += 1;
+        sequence.sink.token();
+        if self.context.ends_generation(token) {
+            return self.finish(slot, FinishReason::Stop);
+        }
+        self.piece.clear();
+        self.context.append_piece(token, &mut self.piece);
+        match sequence.text.push(&self.piece) {
+            Piece::Text(text) => {
+                if !text.is_empty() {
+                    sequence.sink.emit(Event::Text(text));
+                }
+            }
+            Piece::Stopped(text) => {
+                if !text.is_empty() {
+                    sequence.sink.emit(Event::Text(text));
+                }
+                return self.end(slot, |usage| Event::Finished { reason: FinishReason::Stop, usage });
+            }
+        }
+        if sequence.usage.completion_tokens >= sequence.max_tokens {
+            return self.finish(slot, FinishReason::Length);
+        }
+        sequence.tokens.push(token);
+    }
+
+    /// Emits the text still held back, and the end.
+    fn finish(&mut self, slot: usize, reason: FinishReason) {
+        let sequence = self.slots[slot].as_mut().expect("only sequences finish");
+        let rest = std::mem::replace(&mut sequence.text, TextAssembler::new(Vec::new())).finish();
+        if !rest.is_empty() {
+            sequence.sink.emit(Event::Text(rest));
+        }
+        self.end(slot, |usage| Event::Finished { reason, usage });
+    }
+
+    fn end(&mut self, slot: usize, event: impl FnOnce(Usage) -> Event) {
+        if let Some(sequence) = self.slots[slot].as_mut() {
+            let usage = sequence.usage;
+            sequence.sink.emit(event(usage));
+            self.release(slot);
+        }
+    }
+
+    /// Forgets a sequence. The sink is dropped last: it frees the lease, and the slot must be usable by then.
+    fn release(&mut self, slot: usize) {
+        let sequence = self.slots[slot].take();
+        self.context.clear(u32::try_from(slot).expect("slots are few"));
+        drop(sequence);
+    }
+
+    /// Fails every sequence of a context that is lost, without touching it.
+    fn fail_all(&mut self, error: &EngineError) {
+        for mut sequence in self.slots.iter_mut().filter_map(Option::take) {
+            sequence.sink.emit(Event::Failed(GenerationError::Engine(error.to_string())));
+        }
+    }
+}
+
+fn token_count(tokens: &[Token]) -> u32 {
+    u32::try_from(tokens.len()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+#[path = "iteration_tests.rs"]
+mod tests;

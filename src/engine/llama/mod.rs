@@ -1,0 +1,247 @@
+//! llama.cpp through llama-cpp-2: the only module that uses it.
+//!
+//! A context borrows its model, so the thread that runs an instance lives inside the scope of the worker that
+//! owns the weights. llama.cpp aborts the process on failed assertions; nothing here can catch that.
+
+use std::num::NonZeroU32;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use llama_cpp_2::context::LlamaContext;
+use llama_cpp_2::context::params::LlamaContextParams;
+use llama_cpp_2::context::session::LlamaStateSeqFlags;
+use llama_cpp_2::llama_backend::LlamaBackend;
+use llama_cpp_2::llama_batch::LlamaBatch;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::model::params::LlamaModelParams;
+use llama_cpp_2::token::LlamaToken;
+use llama_cpp_2::{
+    LlamaBackendDeviceType, LogOptions, list_llama_ggml_backend_devices, send_logs_to_tracing,
+};
+
+use super::{BatchToken, Context, ContextSpec, EngineError, Loader, Weights, WeightsSpec};
+use crate::generation::Token;
+use crate::units::DeviceId;
+
+/// Tokens of one decode call; llama.cpp's default for the physical batch.
+const BATCH_TOKENS: u32 = 512;
+
+/// "Offload everything": larger than any model's number of layers.
+const ALL_LAYERS: u32 = 9_999;
+
+/// llama.cpp's global state: made once, kept for the life of the process.
+fn backend() -> &'static LlamaBackend {
+    static BACKEND: OnceLock<LlamaBackend> = OnceLock::new();
+    BACKEND.get_or_init(|| {
+        send_logs_to_tracing(LogOptions::default());
+        load_dynamic_backends();
+        LlamaBackend::init().expect("llama.cpp is initialized only here")
+    })
+}
+
+/// Loads the back ends that fit this machine: from `MODELPOOL_BACKENDS`, else from the folder `backends` beside
+/// the program, else from where the build left them.
+#[cfg(feature = "dynamic-backends")]
+fn load_dynamic_backends() {
+    let named = std::env::var_os("MODELPOOL_BACKENDS").map(std::path::PathBuf::from);
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("backends")));
+    match named.or(beside.filter(|folder| folder.is_dir())) {
+        Some(folder) => llama_cpp_2::llama_backend::load_backends_from_path(&folder),
+        None => llama_cpp_2::llama_backend::load_backends(),
+    }
+}
+
+#[cfg(not(feature = "dynamic-backends"))]
+fn load_dynamic_backends() {}
+
+/// The GPUs that llama.cpp can compute on, as indices of its device list in the order of their numbers.
+fn gpu_indices() -> Vec<usize> {
+    backend();
+    list_llama_ggml_backend_devices()
+        .into_iter()
+        .filter(|device| device.device_type == LlamaBackendDeviceType::Gpu)
+        .map(|device| device.index)
+        .collect()
+}
+
+/// The devices that instances can run on, best first: GPUs, or the host where there is none.
+#[must_use]
+pub fn compute_devices() -> Vec<DeviceId> {
+    let gpus = u32::try_from(gpu_indices().len()).unwrap_or(0);
+    if gpus == 0 { vec![DeviceId::Host] } else { (0..gpus).map(DeviceId::Gpu).collect() }
+}
+
+/// Loads GGUF files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LlamaLoader;
+
+impl Loader for LlamaLoader {
+    type Weights = LlamaWeights;
+
+    fn load(&self, spec: &WeightsSpec) -> Result<LlamaWeights, EngineError> {
+        let error = |reason: String| EngineError::Load { path: spec.path.display().to_string(), reason };
+        let params = match spec.device {
+            DeviceId::Host => LlamaModelParams::default().with_n_gpu_layers(0),
+            DeviceId::Gpu(number) => {
+                let index = gpu_indices().get(number as usize).copied();
+                let index = index.ok_or_else(|| error(format!("llama.cpp does not see gpu{number}")))?;
+                LlamaModelParams::default()
+                    .with_n_gpu_layers(ALL_LAYERS)
+                    .with_devices(&[index])
+                    .map_err(|e| error(e.to_string()))?
+            }
+        };
+        let model = LlamaModel::load_from_file(backend(), &spec.path, &params)
+            .map_err(|e| error(format!("{e} (llama.cpp's own messages are in the log)")))?;
+        Ok(LlamaWeights { model, making_context: Mutex::new(()) })
+    }
+}
+
+/// A loaded model.
+#[derive(Debug)]
+pub struct LlamaWeights {
+    model: LlamaModel,
+    /// llama.cpp writes to the model while it makes a context: one at a time.
+    making_context: Mutex<()>,
+}
+
+impl LlamaWeights {
+    fn new_context(&self, spec: ContextSpec) -> Result<LlamaContext<'_>, EngineError> {
+        let _one_at_a_time = self.making_context.lock().unwrap_or_else(PoisonError::into_inner);
+        let threads = i32::try_from(spec.threads).unwrap_or(i32::MAX);
+        let params = LlamaContextParams::default()
+            .with_n_ctx(NonZeroU32::new(spec.context_tokens.saturating_mul(spec.slots)))
+            .with_n_seq_max(spec.slots)
+            .with_n_batch(BATCH_TOKENS.max(spec.slots))
+            .with_n_ubatch(BATCH_TOKENS.max(spec.slots))
+            .with_kv_unified(false)
+            .with_n_threads(threads)
+            .with_n_threads_batch(threads);
+        self.model.new_context(backend(), params).map_err(|error| EngineError::Context {
+            slots: spec.slots,
+            context_tokens: spec.context_tokens,
+            reason: format!("{error} (memory is short, or the model does not allow it; see the log)"),
+        })
+    }
+}
+
+impl Weights for LlamaWeights {
+    type Context<'weights> = LlamaInstance<'weights>;
+
+    fn context(&self, spec: ContextSpec) -> Result<LlamaInstance<'_>, EngineError> {
+        Ok(LlamaInstance {
+            weights: self,
+            context: Some(self.new_context(spec)?),
+            batch: LlamaBatch::new(BATCH_TOKENS.max(spec.slots) as usize, 1),
+            spec,
+        })
+    }
+}
+
+/// One llama.cpp context.
+pub struct LlamaInstance<'weights> {
+    weights: &'weights LlamaWeights,
+    /// `None` only after a failed [`Context::set_threads`].
+    context: Option<LlamaContext<'weights>>,
+    batch: LlamaBatch<'static>,
+    spec: ContextSpec,
+}
+
+impl<'weights> LlamaInstance<'weights> {
+    fn context(&self) -> &LlamaContext<'weights> {
+        self.context.as_ref().expect("an instance that lost its context is not used again")
+    }
+
+    fn context_mut(&mut self) -> &mut LlamaContext<'weights> {
+        self.context.as_mut().expect("an instance that lost its context is not used again")
+    }
+}
+
+impl Context for LlamaInstance<'_> {
+    fn spec(&self) -> ContextSpec {
+        self.spec
+    }
+
+    fn tokenize(&self, text: &str) -> Vec<Token> {
+        let vocab = self.weights.model.vocab();
+        let mut tokens = vocab.tokenize(text.as_bytes(), false, true);
+        if vocab.should_add_bos() && tokens.first() != Some(&vocab.bos()) {
+            tokens.insert(0, vocab.bos());
+        }
+        tokens.into_iter().filter_map(|token| Token::try_from(token.0).ok()).collect()
+    }
+
+    fn vocab_tokens(&self) -> u32 {
+        u32::try_from(self.weights.model.n_vocab()).unwrap_or(0)
+    }
+
+    fn append_piece(&self, token: Token, out: &mut Vec<u8>) {
+        out.reserve(32);
+        self.weights.model.vocab().token_to_piece_into(llama_token(token), out, false, None);
+    }
+
+    fn ends_generation(&self, token: Token) -> bool {
+        self.weights.model.vocab().is_eog(llama_token(token))
+    }
+
+    fn decode(&mut self, batch: &[BatchToken]) -> Result<(), EngineError> {
+        self.batch.clear();
+        for entry in batch {
+            self.batch
+                .add(
+                    llama_token(entry.token),
+                    position(entry.position),
+                    &[position(entry.slot)],
+                    entry.wants_logits,
+                )
+                .map_err(|error| EngineError::Decode(error.to_string()))?;
+        }
+        let context = self.context.as_mut().expect("an instance that lost its context is not used again");
+        context.decode(&mut self.batch).map_err(|error| EngineError::Decode(error.to_string()))
+    }
+
+    fn max_batch_tokens(&self) -> usize {
+        BATCH_TOKENS.max(self.spec.slots) as usize
+    }
+
+    fn logits(&self, row: usize) -> &[f32] {
+        self.context().get_logits_ith(i32::try_from(row).expect("batches are small"))
+    }
+
+    fn clear(&mut self, slot: u32) {
+        let removed = self.context_mut().clear_kv_cache_seq(Some(slot), None, None);
+        assert_eq!(removed, Ok(true), "a whole sequence can always be removed");
+    }
+
+    /// llama-cpp-2 fixes the threads when it makes a context, so a new one takes over the sequences' states.
+    fn set_threads(&mut self, threads: u32) -> Result<(), EngineError> {
+        if threads == self.spec.threads {
+            return Ok(());
+        }
+        let lost = |error: &dyn std::fmt::Display| EngineError::Decode(format!("sequence state: {error}"));
+        let mut states = Vec::new();
+        for slot in 0..position(self.spec.slots) {
+            if self.context().kv_cache_seq_pos_max(slot) >= 0 {
+                let state = self.context().state_seq_get(slot, LlamaStateSeqFlags::empty());
+                states.push((slot, state.map_err(|e| lost(&e))?));
+            }
+        }
+        // The old context goes first, so that memory never has to hold both.
+        self.context = None;
+        self.spec.threads = threads;
+        let mut context = self.weights.new_context(self.spec)?;
+        for (slot, state) in states {
+            context.state_seq_set(&state, slot).map_err(|e| lost(&e))?;
+        }
+        self.context = Some(context);
+        Ok(())
+    }
+}
+
+fn llama_token(token: Token) -> LlamaToken {
+    LlamaToken(i32::try_from(token).expect("token ids were checked against the vocabulary"))
+}
+
+/// llama.cpp counts positions and sequences with signed numbers.
+fn position(number: u32) -> i32 {
+    i32::try_from(number).expect("positions and slots are bounded by the policy")
+}

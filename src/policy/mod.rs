@@ -1,0 +1,121 @@
+//! Reads a policy: which models to serve, within which limits, and how to scale them.
+//!
+//! Input: YAML text. Output: a [`Policy`] that satisfies every rule, or every fault at once, each with
+//! its YAML path, line and column. Past this room an illegal policy cannot exist, so nobody checks twice.
+//! Must not: look for model files, touch a GPU, spawn, log. Only [`Policy::from_file`] does I/O.
+//! Caller: `cli`, at start and for `check`. Every key is explained in docs/policy.md.
+//!
+//! In reading order: `types` (what comes out), `error`, `path` (where a fault is), `spans` (text to line
+//! and column), `raw` (text to `RawPolicy`; the only user of `serde_yaml`), `suggest` (spelling),
+//! `section` (one key's type and range), `validate` (`RawPolicy` to [`Policy`]: defaults and rules).
+
+mod error;
+mod path;
+mod raw;
+mod section;
+mod spans;
+mod suggest;
+mod types;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+pub use error::{Fault, PolicyError};
+pub use types::{
+    DevicesPolicy, MemoryLimit, ModelFile, ModelPolicy, Policy, QueuePolicy, SamplingPolicy, ScalePolicy,
+    ServerPolicy, VariantPolicy,
+};
+
+use error::Faults;
+use path::YamlPath;
+use spans::Spans;
+
+/// The longest policy that is read: 1 MiB, a thousand times what one needs.
+pub const MAX_POLICY_BYTES: usize = 1 << 20;
+
+impl Policy {
+    /// Reads and validates the file `path`; relative model paths are relative to the file's folder.
+    ///
+    /// # Errors
+    /// [`PolicyError::Unreadable`] where the file cannot be read as text, [`PolicyError::Invalid`] with
+    /// every fault where the text is not a legal policy.
+    pub fn from_file(path: &Path) -> Result<Self, PolicyError> {
+        let origin = path.display().to_string();
+        let mut bytes = Vec::new();
+        // One byte more than the limit, so that `parse` sees that the file is too long, even if it is a
+        // device that never ends.
+        let limit = MAX_POLICY_BYTES as u64 + 1;
+        File::open(path)
+            .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+            .map_err(|error| unreadable(&origin, &error))?;
+        if bytes.len() > MAX_POLICY_BYTES {
+            return Err(too_long(&origin));
+        }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let position = error.utf8_error().valid_up_to();
+            let line = error.as_bytes()[..position].split(|byte| *byte == b'\n').count();
+            PolicyError::Unreadable {
+                origin: origin.clone(),
+                reason: format!("line {line} is not UTF-8 text (byte {position})"),
+                remedy: "save the policy as UTF-8",
+            }
+        })?;
+        Self::parse(&text, &origin, path.parent().unwrap_or(Path::new("")))
+    }
+
+    /// Validates `text`. `origin` names the text in messages; relative model paths are joined to
+    /// `base_dir`.
+    ///
+    /// # Errors
+    /// [`PolicyError::Invalid`] with every fault, [`PolicyError::Unreadable`] where the text is longer
+    /// than [`MAX_POLICY_BYTES`].
+    pub fn parse(text: &str, origin: &str, base_dir: &Path) -> Result<Self, PolicyError> {
+        if text.len() > MAX_POLICY_BYTES {
+            return Err(too_long(origin));
+        }
+        let mut faults = Faults::default();
+        let spans = Spans::read(text, &mut faults);
+        let raw = if spans.grows { None } else { raw::read(text, &mut faults) };
+        if let (Some(_), Some((position, message))) = (&raw, &spans.syntax_error) {
+            faults.add_at(YamlPath::default(), *position, format!("not YAML: {message}"));
+        }
+        let policy = raw.and_then(|raw| validate::policy(raw, base_dir, &mut faults));
+        let faults = faults.located(&spans);
+        match policy {
+            Some(policy) if faults.is_empty() => Ok(policy),
+            _ => Err(PolicyError::Invalid { origin: origin.to_owned(), faults }),
+        }
+    }
+
+    /// The model that clients ask for as `name`.
+    #[must_use]
+    pub fn model(&self, name: &str) -> Option<&Arc<ModelPolicy>> {
+        self.models.iter().find(|model| model.name.as_str() == name)
+    }
+}
+
+fn unreadable(origin: &str, error: &io::Error) -> PolicyError {
+    let (reason, remedy) = match error.kind() {
+        io::ErrorKind::NotFound => ("there is no such file".to_owned(), "check the path"),
+        io::ErrorKind::IsADirectory => ("this is a folder".to_owned(), "name the policy file inside it"),
+        io::ErrorKind::PermissionDenied => {
+            ("permission denied".to_owned(), "let the user that runs modelpool read it")
+        }
+        _ => (error.to_string(), "check that it is a readable text file"),
+    };
+    PolicyError::Unreadable { origin: origin.to_owned(), reason, remedy }
+}
+
+fn too_long(origin: &str) -> PolicyError {
+    PolicyError::Unreadable {
+        origin: origin.to_owned(),
+        reason: format!("it is longer than {MAX_POLICY_BYTES} bytes"),
+        remedy: "check that it is a policy, and shorten it",
+    }
+}

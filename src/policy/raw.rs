@@ -1,0 +1,357 @@
+//! Reads YAML text as the keys of a policy. The only user of `serde_yaml`.
+//!
+//! Output: [`RawPolicy`], which has the shape of a policy but promises nothing about its values. Pure.
+//! One fault does not hide the next: the node that serde refuses is noted and left out, and the rest is
+//! read again.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde_yaml::{Mapping, Value};
+
+use super::error::{Faults, MAX_FAULTS};
+use super::path::{Step, YamlPath, shown_text};
+use super::spans::Position;
+use super::suggest::unknown_key;
+
+/// Declares sections: mappings in which every key may be absent, and no other key may be present.
+macro_rules! sections {
+    ($($(#[$attribute:meta])* $name:ident { $($key:ident: $kind:ty,)* })*) => {$(
+        $(#[$attribute])*
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields, expecting = "a mapping (`key: value` lines)")]
+        pub(super) struct $name { $(pub $key: Option<$kind>,)* }
+    )*};
+}
+
+sections! {
+    /// The whole document. A list's element is `None` where it is null or was left out.
+    RawPolicy {
+        server: RawServer,
+        devices: RawDevices,
+        models: Vec<Option<RawModel>>,
+    }
+    RawServer {
+        listen: Given,
+        drain_timeout_ms: Given,
+        max_body_bytes: Given,
+    }
+    RawDevices {
+        headroom_fraction: Given,
+        host_memory_limit: Given,
+        cpu_threads: Given,
+    }
+    RawModel {
+        name: Given,
+        variants: Vec<Option<RawVariant>>,
+        context_tokens: Given,
+        slots: Given,
+        sampling: RawSampling,
+        scale: RawScale,
+        queue: RawQueue,
+    }
+    RawVariant {
+        path: Given,
+    }
+    RawSampling {
+        temperature: Given,
+        top_k: Given,
+        top_p: Given,
+    }
+    RawScale {
+        min_instances: Given,
+        max_instances: Given,
+        target_queue_wait_ms: Given,
+        target_utilization: Given,
+        scale_down_after_ms: Given,
+        idle_unload_after_ms: Given,
+    }
+    RawQueue {
+        max_requests: Given,
+        timeout_ms: Given,
+    }
+}
+
+/// A value as the text gives it, of whatever type. Its `Display` is for messages.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Given(Value);
+
+impl Given {
+    /// The value as a whole number that is not negative.
+    pub fn whole(&self) -> Option<u64> {
+        self.0.as_u64()
+    }
+
+    /// The value as a number, whole or not.
+    pub fn number(&self) -> Option<f64> {
+        self.0.as_f64()
+    }
+
+    /// The value as text.
+    pub fn text(&self) -> Option<&str> {
+        self.0.as_str()
+    }
+
+    /// Whether quotes would make the value a text.
+    pub fn is_bare(&self) -> bool {
+        matches!(self.0, Value::Bool(_) | Value::Number(_))
+    }
+}
+
+impl fmt::Display for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&describe(&self.0))
+    }
+}
+
+/// `text` as a raw policy, as far as it can be read; `None` where nothing in it can.
+pub(super) fn read(text: &str, faults: &mut Faults) -> Option<RawPolicy> {
+    // Only the first document is read; `spans` notes that there is another.
+    let document = serde_yaml::Deserializer::from_str(text).next();
+    let mut document = match document.map(Lenient::deserialize) {
+        Some(Ok(Lenient(value))) => value,
+        Some(Err(error)) => {
+            note_syntax_error(&error, text, faults);
+            return None;
+        }
+        None => Value::Null,
+    };
+    if document.is_null() {
+        faults.add(YamlPath::default(), "the policy is empty; it needs at least `models`");
+        return None;
+    }
+    while faults.len() < MAX_FAULTS {
+        let error = match serde_path_to_error::deserialize(&document) {
+            Ok(raw) => return Some(raw),
+            Err(error) => error,
+        };
+        let path = known_part(error.path());
+        let refused = node(&mut document, &path);
+        let message = explain(&error.into_inner(), &path, refused.as_deref());
+        faults.lose(path.clone(), message);
+        if path.steps().is_empty() || !leave_out(&mut document, &path) {
+            return None;
+        }
+    }
+    None
+}
+
+/// Notes what `serde_yaml` says of a text that is not YAML.
+fn note_syntax_error(error: &serde_yaml::Error, text: &str, faults: &mut Faults) {
+    let position = error.location().map(|place| Position { line: place.line(), column: place.column() });
+    let Some(position) = position else {
+        return faults.add(YamlPath::default(), format!("not YAML: {error}"));
+    };
+    let Position { line, column } = position;
+    // The place stands before the message already; other places in the message stay.
+    let message = error.to_string().replacen(&format!(" at line {line} column {column}"), "", 1);
+    let tab = text.lines().nth(line - 1).is_some_and(|line| line.trim_start_matches(' ').starts_with('\t'));
+    let remedy =
+        if tab { "indent with spaces, not tabs" } else { "check indentation, colons and quotes here" };
+    faults.add_at(YamlPath::default(), position, format!("not YAML: {message}; {remedy}"));
+}
+
+/// A sentence for serde's `error` about the node at `path`.
+///
+/// serde hands over text only, so this takes its two sentences apart; a unit test pins their form.
+fn explain(error: &serde_yaml::Error, path: &YamlPath, refused: Option<&Value>) -> String {
+    let text = error.to_string();
+    if let Some(Step::Key(key)) = path.steps().last() {
+        let known = text.strip_prefix(&format!("unknown field `{key}`, expected "));
+        if let Some(known) = known {
+            // Every second piece is between backquotes: "one of `a`, `b`".
+            let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+            return unknown_key(key, &known);
+        }
+    }
+    match (text.rsplit_once(", expected "), refused) {
+        (Some((_, expected)), Some(refused)) => {
+            let expected = expected.replace("a sequence", "a list (`- ` lines)");
+            format!("expected {expected}, got {}", describe(refused))
+        }
+        _ => text,
+    }
+}
+
+/// `path` as far as it names keys and elements.
+fn known_part(path: &serde_path_to_error::Path) -> YamlPath {
+    let step = |segment: &serde_path_to_error::Segment| match segment {
+        serde_path_to_error::Segment::Seq { index } => Some(Step::Index(*index)),
+        serde_path_to_error::Segment::Map { key } => Some(Step::Key(key.clone())),
+        _ => None,
+    };
+    path.iter().map_while(step).collect()
+}
+
+/// The node of `document` at `path`.
+fn node<'v>(document: &'v mut Value, path: &YamlPath) -> Option<&'v mut Value> {
+    path.steps().iter().try_fold(document, |node, step| match step {
+        Step::Key(key) => node.get_mut(key),
+        Step::Index(index) => node.get_mut(index),
+    })
+}
+
+/// Takes the node at `path` out of `document`; an element becomes null, so that others keep their
+/// indices. False where there is no such node, or it is null already.
+fn leave_out(document: &mut Value, path: &YamlPath) -> bool {
+    let Some((step, above)) = path.steps().split_last() else { return false };
+    let above = node(document, &above.iter().cloned().collect());
+    match (above, step) {
+        (Some(Value::Mapping(mapping)), Step::Key(key)) => mapping.remove(key).is_some(),
+        (Some(Value::Sequence(list)), Step::Index(index)) => {
+            list.get_mut(*index).is_some_and(|element| !std::mem::take(element).is_null())
+        }
+        _ => false,
+    }
+}
+
+/// `value` in a few words.
+fn describe(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(value) => value.to_string(),
+        Value::String(value) => shown_text(value),
+        Value::Sequence(_) => "a list".to_owned(),
+        Value::Mapping(_) => "a mapping".to_owned(),
+        Value::Tagged(_) => "a tagged value".to_owned(),
+    }
+}
+
+/// A [`Value`] read without complaint about what `spans` complains about: of equal keys the first
+/// counts, tags are passed over. Keys become text, so that an odd key is reported as an unknown one.
+struct Lenient(Value);
+
+impl<'de> Deserialize<'de> for Lenient {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LenientVisitor).map(Self)
+    }
+}
+
+struct LenientVisitor;
+
+impl<'de> Visitor<'de> for LenientVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    // Numbers beyond 64 bits are out of every range; as `f64` they can at least be shown.
+    #[expect(clippy::cast_precision_loss, reason = "shown in a message only")]
+    fn visit_i128<E>(self, value: i128) -> Result<Value, E> {
+        Ok((value as f64).into())
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "shown in a message only")]
+    fn visit_u128<E>(self, value: u128) -> Result<Value, E> {
+        Ok((value as f64).into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Lenient(element)) = access.next_element()? {
+            list.push(element);
+        }
+        Ok(Value::Sequence(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut mapping = Mapping::new();
+        while let Some((Lenient(key), Lenient(value))) = access.next_entry()? {
+            let key = match key {
+                Value::String(key) => key,
+                Value::Null | Value::Bool(_) | Value::Number(_) => {
+                    serde_yaml::to_string(&key).map_err(A::Error::custom)?.trim().to_owned()
+                }
+                _ => "?".to_owned(),
+            };
+            mapping.entry(key.into()).or_insert(value);
+        }
+        Ok(Value::Mapping(mapping))
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<Value, A::Error> {
+        let (_tag, content) = access.variant::<String>()?;
+        content.newtype_variant::<Lenient>().map(|Lenient(value)| value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::spans::Spans;
+
+    fn faults(text: &str) -> Vec<String> {
+        let mut faults = Faults::default();
+        let spans = Spans::read(text, &mut faults);
+        read(text, &mut faults);
+        faults.located(&spans).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn serde_words_its_errors_as_explain_expects() {
+        assert_eq!(
+            faults("models: [{queue: {x: 1}}]"),
+            ["1:19: models[0].queue.x: unknown key; known here: max_requests, timeout_ms"]
+        );
+        assert_eq!(
+            faults("models: [{variants: [{x: 1}]}]"),
+            ["1:23: models[0].variants[0].x: unknown key; known here: path"]
+        );
+        assert_eq!(
+            faults("server: 5\nmodels: a"),
+            [
+                "1:1: server: expected a mapping (`key: value` lines), got 5",
+                "2:1: models: expected a list (`- ` lines), got \"a\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_list_is_no_mapping_even_if_its_elements_would_fit() {
+        assert_eq!(
+            faults("server: ['127.0.0.1:80', 1, 2]"),
+            ["1:1: server: expected a mapping (`key: value` lines), got a list"]
+        );
+    }
+
+    #[test]
+    fn keys_that_are_not_words_are_unknown_keys() {
+        let known = "unknown key; known here: server, devices, models";
+        assert_eq!(
+            faults("1: a\ntrue: b\n? [c]\n: d"),
+            [format!("1:1: 1: {known}"), format!("2:1: true: {known}"), format!("3:3: \"?\": {known}"),]
+        );
+    }
+}

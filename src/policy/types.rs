@@ -1,0 +1,140 @@
+//! What a legal policy says. Every value here has passed every rule of this room.
+//!
+//! Plain values: no behaviour beyond small look-ups. The YAML keys, their ranges and their defaults are
+//! in `validate`, and for people in docs/policy.md.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::units::{ByteCount, ModelName};
+
+/// Everything an operator decides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// How the HTTP server behaves.
+    pub server: ServerPolicy,
+    /// How much of the machine may be used.
+    pub devices: DevicesPolicy,
+    /// The models on offer, in the file's order; never empty, names unique.
+    pub models: Vec<Arc<ModelPolicy>>,
+}
+
+/// How the HTTP server behaves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerPolicy {
+    /// Address and port to listen on.
+    pub listen: SocketAddr,
+    /// Longest time that a shutdown waits for running requests.
+    pub drain_timeout: Duration,
+    /// Largest request body that is read.
+    pub max_body_bytes: ByteCount,
+}
+
+/// How much of the machine may be used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DevicesPolicy {
+    /// Share of each GPU's memory that stays free, 0 to 0.9.
+    pub headroom_fraction: f64,
+    /// How much host memory all instances together may hold.
+    pub host_memory_limit: MemoryLimit,
+    /// CPU threads for computing; `None` means all cores.
+    pub cpu_threads: Option<NonZeroU32>,
+}
+
+/// An amount of memory, absolute or as a share of what the machine has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MemoryLimit {
+    /// A share of the total, 0.01 to 1.
+    Fraction(f64),
+    /// An amount that does not depend on the machine.
+    Bytes(ByteCount),
+}
+
+impl MemoryLimit {
+    /// The limit on a machine that has `total` memory; never more than `total`.
+    #[must_use]
+    pub fn of(self, total: ByteCount) -> ByteCount {
+        match self {
+            Self::Fraction(fraction) => total.fraction(fraction),
+            Self::Bytes(bytes) => bytes.min(total),
+        }
+    }
+}
+
+/// One model: the files that can serve it, and how its pool grows and shrinks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelPolicy {
+    /// The name that clients ask for.
+    pub name: ModelName,
+    /// The model's files, best first; 1 to 16.
+    pub variants: Vec<VariantPolicy>,
+    /// Context of one slot in tokens: prompt and output together.
+    pub context_tokens: u32,
+    /// Sequences that one instance decodes together.
+    pub slots: u32,
+    /// Sampling for requests that do not say.
+    pub sampling: SamplingPolicy,
+    /// How many instances to hold, and when.
+    pub scale: ScalePolicy,
+    /// How requests wait.
+    pub queue: QueuePolicy,
+}
+
+/// One GGUF file of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VariantPolicy {
+    /// The file's name without folder and extension; unique in its model.
+    pub name: String,
+    /// Where the file is.
+    pub file: ModelFile,
+}
+
+/// Where a GGUF file is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ModelFile {
+    /// A file of this name that the program carries inside itself (`embedded:NAME` in YAML).
+    Embedded(String),
+    /// A file on disk.
+    Path(PathBuf),
+}
+
+/// How the next token is chosen where a request does not say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SamplingPolicy {
+    /// 0 always takes the likeliest token; up to 2.
+    pub temperature: f32,
+    /// Choose among this many likeliest tokens; 0 means all.
+    pub top_k: u32,
+    /// Choose among the likeliest tokens that together have this probability; above 0, up to 1.
+    pub top_p: f32,
+}
+
+/// How many instances to hold, and when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScalePolicy {
+    /// Instances held even without traffic; 0 lets the model be unloaded.
+    pub min_instances: u32,
+    /// Most instances; at least 1 and at least `min_instances`.
+    pub max_instances: u32,
+    /// Instances are added when requests wait longer than this.
+    pub target_queue_wait: Duration,
+    /// Share of slots to keep busy, 0.1 to 1; the rest absorbs the start of a burst.
+    pub target_utilization: f64,
+    /// How long fewer instances must have sufficed before one is removed.
+    pub scale_down_after: Duration,
+    /// How long a model must be without requests before its last instances go; at least
+    /// `scale_down_after`.
+    pub idle_unload_after: Duration,
+}
+
+/// How requests wait for a slot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueuePolicy {
+    /// Most requests waiting; further ones are rejected at once.
+    pub max_requests: u32,
+    /// Longest wait before a request is given up.
+    pub timeout: Duration,
+}

@@ -1,0 +1,264 @@
+//! Turns a `RawPolicy` into a [`Policy`]: every key's range and default, and the rules across keys.
+//!
+//! Pure. The only place that states ranges and defaults; docs/policy.md and policies/default.yaml repeat
+//! them for people, and tests compare. Every fault is noted before the policy is given up: each function
+//! reads all its keys first and uses `?` only to build its result.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::units::{ByteCount, ModelName};
+
+use super::error::Faults;
+use super::path::YamlPath;
+use super::raw::{
+    Given, RawDevices, RawModel, RawPolicy, RawQueue, RawSampling, RawScale, RawServer, RawVariant,
+};
+use super::section::{Section, above_to, amount, from_to};
+use super::types::{
+    DevicesPolicy, MemoryLimit, ModelFile, ModelPolicy, Policy, QueuePolicy, SamplingPolicy, ScalePolicy,
+    ServerPolicy, VariantPolicy,
+};
+
+/// Most variants of one model: more than there are quantizations worth keeping.
+const MAX_VARIANTS: usize = 16;
+/// Most tokens in one instance, all slots together: llama.cpp numbers them with signed 32-bit integers.
+const MAX_INSTANCE_TOKENS: u64 = i32::MAX as u64;
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+/// The policy that `raw` states, or `None` if a fault was noted.
+pub(super) fn policy(raw: RawPolicy, base_dir: &Path, faults: &mut Faults) -> Option<Policy> {
+    let root = YamlPath::default();
+    let server = server(&raw.server.unwrap_or_default(), root.key("server"), faults);
+    let devices = devices(&raw.devices.unwrap_or_default(), root.key("devices"), faults);
+    let models = models(raw.models.unwrap_or_default(), &root.key("models"), base_dir, faults);
+    Some(Policy { server: server?, devices: devices?, models: models? })
+}
+
+fn server(raw: &RawServer, at: YamlPath, faults: &mut Faults) -> Option<ServerPolicy> {
+    let mut section = Section::new(at, faults);
+    let listen = match &raw.listen {
+        None => Some(([127, 0, 0, 1], 8080).into()),
+        Some(given) => given
+            .text()
+            .and_then(|text| text.parse().ok())
+            .or_else(|| section.refuse("listen", "an IP address and port such as 127.0.0.1:8080", given)),
+    };
+    let drain_timeout_ms =
+        section.whole("drain_timeout_ms", raw.drain_timeout_ms.as_ref(), 30_000, 0..=HOUR_MS);
+    let max_body_bytes = section.bytes(
+        "max_body_bytes",
+        raw.max_body_bytes.as_ref(),
+        ByteCount::from_mib(1),
+        ByteCount(1 << 10)..=ByteCount::from_mib(1 << 10),
+    );
+    Some(ServerPolicy {
+        listen: listen?,
+        drain_timeout: Duration::from_millis(drain_timeout_ms?),
+        max_body_bytes: max_body_bytes?,
+    })
+}
+
+fn devices(raw: &RawDevices, at: YamlPath, faults: &mut Faults) -> Option<DevicesPolicy> {
+    let mut section = Section::new(at, faults);
+    let headroom_fraction =
+        section.number("headroom_fraction", raw.headroom_fraction.as_ref(), 0.05, from_to(0.0, 0.9));
+    let host_memory_limit = match &raw.host_memory_limit {
+        None => Some(MemoryLimit::Fraction(0.75)),
+        Some(given) => memory_limit(given).or_else(|| {
+            let expected = "a share from 1% to 100%, or an amount from 1MiB up such as 8GiB";
+            section.refuse("host_memory_limit", expected, given)
+        }),
+    };
+    // The default, all cores, has no number; 0 can stand for it because the range excludes 0.
+    let cpu_threads = section.count("cpu_threads", raw.cpu_threads.as_ref(), 0, 1..=1024);
+    Some(DevicesPolicy {
+        headroom_fraction: headroom_fraction?,
+        host_memory_limit: host_memory_limit?,
+        cpu_threads: NonZeroU32::new(cpu_threads?),
+    })
+}
+
+fn memory_limit(given: &Given) -> Option<MemoryLimit> {
+    if let Some(percent) = given.text().and_then(|text| text.trim().strip_suffix('%')) {
+        let percent: f64 = percent.trim_end().parse().ok()?;
+        return (1.0..=100.0).contains(&percent).then_some(MemoryLimit::Fraction(percent / 100.0));
+    }
+    amount(given).filter(|bytes| *bytes >= ByteCount::from_mib(1)).map(MemoryLimit::Bytes)
+}
+
+fn models(
+    raw: Vec<Option<RawModel>>,
+    at: &YamlPath,
+    base_dir: &Path,
+    faults: &mut Faults,
+) -> Option<Vec<Arc<ModelPolicy>>> {
+    if raw.is_empty() {
+        faults.add_missing(at.clone(), "list at least one model with `name` and `variants`");
+        return None;
+    }
+    let mut first_uses = HashMap::new();
+    let mut models = Vec::new();
+    for (index, raw) in raw.into_iter().enumerate() {
+        let at = at.index(index);
+        let Some(raw) = raw else {
+            faults.add_missing(at, "give `name` and `variants`, or remove this element");
+            continue;
+        };
+        if let Some(name) = raw.name.as_ref().and_then(Given::text) {
+            let first = *first_uses.entry(name.to_owned()).or_insert(index);
+            if first != index {
+                let remedy = "give each model its own name";
+                faults.add(at.key("name"), format!("{name:?} is the name of models[{first}] too; {remedy}"));
+            }
+        }
+        models.push(model(raw, &at, base_dir, faults).map(Arc::new));
+    }
+    models.into_iter().collect()
+}
+
+fn model(raw: RawModel, at: &YamlPath, base_dir: &Path, faults: &mut Faults) -> Option<ModelPolicy> {
+    let mut section = Section::new(at.clone(), faults);
+    let name = name(raw.name.as_ref(), &mut section);
+    let context_tokens = section.count("context_tokens", raw.context_tokens.as_ref(), 4096, 16..=16_777_216);
+    let slots = section.count("slots", raw.slots.as_ref(), 8, 1..=256);
+    if let (Some(context_tokens), Some(slots)) = (context_tokens, slots) {
+        let total = u64::from(context_tokens) * u64::from(slots);
+        if total > MAX_INSTANCE_TOKENS {
+            section.note::<()>(
+                "context_tokens",
+                format!(
+                    "{context_tokens} tokens in each of {slots} slots are {total}, more than an instance's \
+                     {MAX_INSTANCE_TOKENS}; lower context_tokens or slots"
+                ),
+            );
+        }
+    }
+    let variants = variants(raw.variants.unwrap_or_default(), &at.key("variants"), base_dir, faults);
+    let sampling = sampling(&raw.sampling.unwrap_or_default(), at.key("sampling"), faults);
+    let scale = scale(&raw.scale.unwrap_or_default(), at.key("scale"), faults);
+    let queue = queue(&raw.queue.unwrap_or_default(), at.key("queue"), faults);
+    Some(ModelPolicy {
+        name: name?,
+        variants: variants?,
+        context_tokens: context_tokens?,
+        slots: slots?,
+        sampling: sampling?,
+        scale: scale?,
+        queue: queue?,
+    })
+}
+
+fn name(given: Option<&Given>, section: &mut Section<'_>) -> Option<ModelName> {
+    let what = "a name of 1 to 128 letters, digits and . _ : / -";
+    let name = section.text("name", given, what)?;
+    let legal = |c: char| c.is_ascii_alphanumeric() || "._:/-".contains(c);
+    if (1..=128).contains(&name.len()) && name.chars().all(legal) {
+        return Some(ModelName::new(name));
+    }
+    section.refuse("name", what, given?)
+}
+
+fn variants(
+    raw: Vec<Option<RawVariant>>,
+    at: &YamlPath,
+    base_dir: &Path,
+    faults: &mut Faults,
+) -> Option<Vec<VariantPolicy>> {
+    if raw.is_empty() {
+        faults.add_missing(at.clone(), "list at least one file, such as `- path: model.gguf`");
+        return None;
+    }
+    if raw.len() > MAX_VARIANTS {
+        let message =
+            format!("{} variants are more than {MAX_VARIANTS}; keep those that are needed", raw.len());
+        faults.add(at.clone(), message);
+    }
+    let mut first_uses = HashMap::new();
+    let mut variants = Vec::new();
+    for (index, raw) in raw.into_iter().enumerate() {
+        let at = at.index(index);
+        let Some(raw) = raw else {
+            faults.add_missing(at, "give `path`, or remove this element");
+            continue;
+        };
+        let mut section = Section::new(at, faults);
+        let variant = variant(&raw, base_dir, &mut section);
+        if let Some(VariantPolicy { name, .. }) = &variant {
+            let first = *first_uses.entry(name.clone()).or_insert(index);
+            if first != index {
+                let message =
+                    format!("variants[{first}] is called {name:?} too; rename or remove one of the files");
+                section.note::<()>("path", message);
+            }
+        }
+        variants.push(variant);
+    }
+    variants.into_iter().collect()
+}
+
+fn variant(raw: &RawVariant, base_dir: &Path, section: &mut Section<'_>) -> Option<VariantPolicy> {
+    let what = "the path of a GGUF file, or embedded:NAME";
+    let path = section.text("path", raw.path.as_ref(), what)?;
+    let (file_name, file) = match path.strip_prefix("embedded:") {
+        Some(name) => (name, ModelFile::Embedded(name.to_owned())),
+        None => (path, ModelFile::Path(base_dir.join(path))),
+    };
+    match Path::new(file_name).file_stem() {
+        Some(stem) => Some(VariantPolicy { name: stem.to_string_lossy().into_owned(), file }),
+        None => section.refuse("path", what, raw.path.as_ref()?),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "small numbers; llama.cpp samples with f32")]
+fn sampling(raw: &RawSampling, at: YamlPath, faults: &mut Faults) -> Option<SamplingPolicy> {
+    let mut section = Section::new(at, faults);
+    let temperature = section.number("temperature", raw.temperature.as_ref(), 0.8, from_to(0.0, 2.0));
+    let top_k = section.count("top_k", raw.top_k.as_ref(), 40, 0..=1_000_000);
+    let top_p = section.number("top_p", raw.top_p.as_ref(), 0.95, above_to(0.0, 1.0));
+    Some(SamplingPolicy {
+        temperature: temperature? as f32,
+        top_k: top_k?,
+        top_p: (top_p? as f32).max(f32::MIN_POSITIVE),
+    })
+}
+
+fn scale(raw: &RawScale, at: YamlPath, faults: &mut Faults) -> Option<ScalePolicy> {
+    let mut section = Section::new(at, faults);
+    let min = section.count("min_instances", raw.min_instances.as_ref(), 0, 0..=1024);
+    let max = section.count("max_instances", raw.max_instances.as_ref(), 4, 1..=1024);
+    let wait_ms = section.whole("target_queue_wait_ms", raw.target_queue_wait_ms.as_ref(), 200, 1..=HOUR_MS);
+    let utilization =
+        section.number("target_utilization", raw.target_utilization.as_ref(), 0.7, from_to(0.1, 1.0));
+    let down_ms =
+        section.whole("scale_down_after_ms", raw.scale_down_after_ms.as_ref(), 120_000, 0..=7 * DAY_MS);
+    let unload_ms =
+        section.whole("idle_unload_after_ms", raw.idle_unload_after_ms.as_ref(), 900_000, 0..=7 * DAY_MS);
+    section.ordered(
+        ("min_instances", raw.min_instances.is_some(), min.map(u64::from)),
+        ("max_instances", raw.max_instances.is_some(), max.map(u64::from)),
+    );
+    section.ordered(
+        ("scale_down_after_ms", raw.scale_down_after_ms.is_some(), down_ms),
+        ("idle_unload_after_ms", raw.idle_unload_after_ms.is_some(), unload_ms),
+    );
+    Some(ScalePolicy {
+        min_instances: min?,
+        max_instances: max?,
+        target_queue_wait: Duration::from_millis(wait_ms?),
+        target_utilization: utilization?,
+        scale_down_after: Duration::from_millis(down_ms?),
+        idle_unload_after: Duration::from_millis(unload_ms?),
+    })
+}
+
+fn queue(raw: &RawQueue, at: YamlPath, faults: &mut Faults) -> Option<QueuePolicy> {
+    let mut section = Section::new(at, faults);
+    let max_requests = section.count("max_requests", raw.max_requests.as_ref(), 512, 1..=1_000_000);
+    let timeout_ms = section.whole("timeout_ms", raw.timeout_ms.as_ref(), 60_000, 1..=DAY_MS);
+    Some(QueuePolicy { max_requests: max_requests?, timeout: Duration::from_millis(timeout_ms?) })
+}

@@ -1,0 +1,192 @@
+//! Chooses the next token from logits.
+//!
+//! Input: logits, settings, the number of the token. Output: a token. PURE: no clock, no I/O, no state between
+//! calls; the random draw depends on the seed and the token's number alone, so that a request gives the same text
+//! on any instance and in any batch, as far as the logits are the same.
+//! The order of the filters is that of llama.cpp's default chain: `top_k`, `top_p`, temperature, draw.
+
+use std::cmp::Ordering;
+
+use crate::generation::{SamplingSettings, Token};
+
+/// A token that may be chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// The token.
+    pub token: Token,
+    /// Its logit.
+    pub logit: f32,
+    /// Its probability among the candidates, once [`candidates`] has filled it in.
+    pub probability: f32,
+}
+
+/// Chooses the token number `index` (from 0) of a generation.
+///
+/// `logits`: `[n_vocab]`, not empty. `scratch` is reused between calls.
+/// NaN logits count as impossible.
+///
+/// # Panics
+///
+/// If `logits` is empty.
+pub fn sample(
+    logits: &[f32],
+    settings: &SamplingSettings,
+    index: u32,
+    scratch: &mut Vec<Candidate>,
+) -> Token {
+    if settings.temperature <= 0.0 || settings.top_k == 1 {
+        return likeliest(logits);
+    }
+    candidates(logits, settings, scratch);
+    let draw = uniform(settings.seed, index);
+    let mut cumulative = 0.0;
+    for candidate in scratch.iter() {
+        cumulative += candidate.probability;
+        if draw < cumulative {
+            return candidate.token;
+        }
+    }
+    // Rounding can leave the sum a little below 1.
+    scratch.last().map_or_else(|| likeliest(logits), |last| last.token)
+}
+
+/// The token with the largest logit; the smallest id where several are equal.
+fn likeliest(logits: &[f32]) -> Token {
+    assert!(!logits.is_empty(), "logits are never empty");
+    let mut best = 0;
+    for (index, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] || logits[best].is_nan() {
+            best = index;
+        }
+    }
+    token(best)
+}
+
+/// Fills `out` with the tokens that may be chosen, likeliest first, and their probabilities.
+///
+/// `logits`: `[n_vocab]`. Equal logits are ordered by token id, so that the outcome does not depend on the
+/// selection algorithm.
+pub fn candidates(logits: &[f32], settings: &SamplingSettings, out: &mut Vec<Candidate>) {
+    out.clear();
+    out.extend(
+        logits.iter().enumerate().filter(|(_, logit)| !logit.is_nan()).map(|(index, logit)| Candidate {
+            token: token(index),
+            logit: *logit,
+            probability: 0.0,
+        }),
+    );
+    let keep = settings.top_k as usize;
+    if keep > 0 && keep < out.len() {
+        // A partial selection first: sorting a vocabulary of 128k for every token would cost more than decoding.
+        out.select_nth_unstable_by(keep - 1, likelier);
+        out.truncate(keep);
+    }
+    out.sort_unstable_by(likelier);
+    if settings.top_p < 1.0 {
+        softmax(out, 1.0);
+        let mut cumulative = 0.0;
+        let kept = out.iter().position(|candidate| {
+            cumulative += candidate.probability;
+            cumulative >= settings.top_p
+        });
+        out.truncate(kept.map_or(out.len(), |last| last + 1));
+    }
+    softmax(out, settings.temperature);
+}
+
+fn likelier(a: &Candidate, b: &Candidate) -> Ordering {
+    b.logit.partial_cmp(&a.logit).unwrap_or(Ordering::Equal).then(a.token.cmp(&b.token))
+}
+
+/// Turns the logits of candidates (likeliest first) into probabilities at `temperature` > 0.
+fn softmax(candidates: &mut [Candidate], temperature: f32) {
+    let Some(largest) = candidates.first().map(|first| first.logit) else { return };
+    let mut sum = 0.0;
+    for candidate in candidates.iter_mut() {
+        candidate.probability = ((candidate.logit - largest) / temperature).exp();
+        sum += candidate.probability;
+    }
+    for candidate in candidates {
+        candidate.probability /= sum;
+    }
+}
+
+/// A number in [0, 1) that depends on its arguments alone.
+///
+/// The finalizer of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA
+/// 2014) over the seed and the index; its top 24 bits fill an `f32`'s mantissa.
+#[expect(clippy::cast_precision_loss, reason = "24 bits are exact in an f32")]
+fn uniform(seed: u64, index: u32) -> f32 {
+    const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut z = mix(seed).wrapping_add(GAMMA.wrapping_mul(u64::from(index) + 1));
+    z = mix(z);
+    (z >> 40) as f32 / (1u32 << 24) as f32
+}
+
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn token(index: usize) -> Token {
+    Token::try_from(index).expect("a vocabulary has fewer than 2^32 tokens")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: SamplingSettings = SamplingSettings { temperature: 1.0, top_k: 0, top_p: 1.0, seed: 7 };
+
+    fn kept(logits: &[f32], settings: SamplingSettings) -> Vec<Token> {
+        let mut out = Vec::new();
+        candidates(logits, &settings, &mut out);
+        let sum: f32 = out.iter().map(|c| c.probability).sum();
+        assert!((sum - 1.0).abs() < 1e-5, "probabilities sum to {sum}");
+        out.iter().map(|c| c.token).collect()
+    }
+
+    #[test]
+    fn zero_temperature_takes_the_likeliest_and_the_first_of_equals() {
+        let greedy = SamplingSettings { temperature: 0.0, ..ALL };
+        assert_eq!(sample(&[0.0, 3.0, 3.0, 1.0], &greedy, 0, &mut Vec::new()), 1);
+        assert_eq!(sample(&[f32::NAN, -2.0, -1.0], &greedy, 0, &mut Vec::new()), 2);
+    }
+
+    #[test]
+    fn filters_keep_the_likeliest_candidates() {
+        let logits = [1.0, 4.0, 2.0, 3.0];
+        assert_eq!(kept(&logits, ALL), [1, 3, 2, 0]);
+        assert_eq!(kept(&logits, SamplingSettings { top_k: 2, ..ALL }), [1, 3]);
+        // softmax(4, 3, 2, 1) = 0.644, 0.237, 0.087, 0.032
+        assert_eq!(kept(&logits, SamplingSettings { top_p: 0.6, ..ALL }), [1]);
+        assert_eq!(kept(&logits, SamplingSettings { top_p: 0.65, ..ALL }), [1, 3]);
+        assert_eq!(kept(&logits, SamplingSettings { top_p: 0.9, ..ALL }), [1, 3, 2]);
+        // top_p counts at temperature 1, as in llama.cpp's chain.
+        assert_eq!(kept(&logits, SamplingSettings { top_p: 0.6, temperature: 2.0, ..ALL }), [1]);
+        assert_eq!(kept(&[f32::NAN, 1.0], ALL), [1]);
+        assert_eq!(kept(&[2.0; 5], SamplingSettings { top_k: 3, ..ALL }), [0, 1, 2]);
+    }
+
+    #[test]
+    fn draws_follow_the_probabilities() {
+        let logits = [0.5f32.ln(), 0.3f32.ln(), 0.2f32.ln()];
+        let mut counts = [0u32; 3];
+        for index in 0..20_000 {
+            counts[sample(&logits, &ALL, index, &mut Vec::new()) as usize] += 1;
+        }
+        // Three standard deviations of a binomial with n = 20,000 are at most 212.
+        for (count, expected) in counts.iter().zip([10_000u32, 6_000, 4_000]) {
+            assert!(count.abs_diff(expected) < 212, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn a_draw_depends_on_seed_and_index_alone() {
+        assert_eq!(uniform(1, 5).to_bits(), uniform(1, 5).to_bits());
+        assert_ne!(uniform(1, 5).to_bits(), uniform(1, 6).to_bits());
+        assert_ne!(uniform(1, 5).to_bits(), uniform(2, 5).to_bits());
+        assert!((0..10_000).map(|i| uniform(3, i)).all(|u| (0.0..1.0).contains(&u)));
+    }
+}

@@ -1,0 +1,119 @@
+//! Why a decision was made, with the figures behind it.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::units::ByteCount;
+
+/// Why the number of instances changes, or does not.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reason {
+    /// Nothing is loaded, and somebody asked.
+    ColdStart {
+        /// Requests that wait.
+        waiting: u32,
+    },
+    /// A request waits longer than the policy wants.
+    QueueWaitHigh {
+        /// How long the first has waited.
+        waited: Duration,
+        /// `target_queue_wait_ms`.
+        target: Duration,
+        /// Requests that wait.
+        waiting: u32,
+    },
+    /// Fewer than `min_instances`.
+    BelowMinimum,
+    /// Requests wait, and `max_instances` is reached.
+    AtMaximum {
+        /// `max_instances`.
+        max_instances: u32,
+    },
+    /// Requests wait, and the instances that start will be enough.
+    CapacityComing {
+        /// Instances that start.
+        starting: u32,
+    },
+    /// Requests wait, and no variant fits into the memory that may be taken.
+    NoHeadroom {
+        /// Bytes that the smallest start would take.
+        needed: ByteCount,
+        /// Bytes that may be taken on the device where most are.
+        available: ByteCount,
+    },
+    /// Requests wait, and each CPU thread already has an instance; another one would only share it.
+    CpuSaturated {
+        /// Threads there are.
+        cpu_threads: u32,
+    },
+    /// Every variant failed to load and is not tried again yet.
+    LoadsFailing {
+        /// Time until the next try.
+        retry_in: Duration,
+    },
+    /// Nobody asked for `idle_unload_after`.
+    Idle {
+        /// Time since the last request.
+        idle: Duration,
+    },
+    /// The demand of the whole hold time fits into fewer instances.
+    DemandFell {
+        /// The most requests at once.
+        peak_demand: u32,
+        /// The hold time, `scale_down_after_ms`.
+        over: Duration,
+    },
+    /// Nothing to change.
+    Steady,
+}
+
+impl Reason {
+    /// The reason's name in metrics: a closed set.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::ColdStart { .. } => "cold_start",
+            Self::QueueWaitHigh { .. } => "queue_wait_high",
+            Self::BelowMinimum => "below_minimum",
+            Self::AtMaximum { .. } => "at_maximum",
+            Self::CapacityComing { .. } => "capacity_coming",
+            Self::NoHeadroom { .. } => "no_headroom",
+            Self::CpuSaturated { .. } => "cpu_saturated",
+            Self::LoadsFailing { .. } => "loads_failing",
+            Self::Idle { .. } => "idle",
+            Self::DemandFell { .. } => "demand_fell",
+            Self::Steady => "steady",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ColdStart { waiting } => write!(f, "cold start: {waiting} waiting, nothing loaded"),
+            Self::QueueWaitHigh { waited, target, waiting } => write!(
+                f,
+                "queue wait {} ms > {} ms, {waiting} waiting",
+                waited.as_millis(),
+                target.as_millis()
+            ),
+            Self::BelowMinimum => write!(f, "below min_instances"),
+            Self::AtMaximum { max_instances } => write!(f, "at max_instances ({max_instances})"),
+            Self::CapacityComing { starting } => write!(f, "enough is on the way: {starting} starting"),
+            Self::NoHeadroom { needed, available } => {
+                write!(f, "no headroom: needs {needed}, {available} may be taken")
+            }
+            Self::CpuSaturated { cpu_threads } => {
+                write!(f, "all {cpu_threads} CPU threads have an instance already")
+            }
+            Self::LoadsFailing { retry_in } => {
+                write!(f, "loads are failing; next try in {} s", retry_in.as_secs_f64().ceil())
+            }
+            Self::Idle { idle } => write!(f, "idle for {} s", idle.as_secs()),
+            Self::DemandFell { peak_demand, over } => {
+                write!(f, "at most {peak_demand} at once in the last {} s", over.as_secs_f64())
+            }
+            Self::Steady => write!(f, "steady"),
+        }
+    }
+}

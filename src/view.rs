@@ -1,0 +1,120 @@
+//! What decisions see of the world: plain values without handles, clocks or atomics.
+//!
+//! Drivers make them from the live objects, the simulator makes them up; decisions take nothing else.
+
+use std::time::Duration;
+
+use crate::units::{ByteCount, DeviceId, InstanceId, ModelName};
+
+/// Where an instance is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InstanceState {
+    /// Being made: its weights load, or its context is created.
+    Starting,
+    /// Takes requests.
+    Ready,
+    /// Finishes what it has and takes nothing new.
+    Draining,
+}
+
+impl InstanceState {
+    /// All states, for metrics that report each.
+    pub const ALL: [Self; 3] = [Self::Starting, Self::Ready, Self::Draining];
+
+    /// The state's name in metrics and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// One instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InstanceView {
+    /// Its number.
+    pub id: InstanceId,
+    /// Index of its variant in the policy's list.
+    pub variant: usize,
+    /// Where its memory is.
+    pub device: DeviceId,
+    /// Where it is in its life.
+    pub state: InstanceState,
+    /// Slots it has.
+    pub slots: u32,
+    /// Slots leased.
+    pub leased: u32,
+    /// CPU threads that it computes with.
+    pub threads: u32,
+}
+
+/// One variant of a model, before or after it is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VariantView {
+    /// Bytes of its weights.
+    pub weights_bytes: ByteCount,
+    /// Bytes of one instance besides the weights: KV cache and compute buffers.
+    pub instance_bytes: ByteCount,
+    /// A load failed, and this is how long ago; `None` once one succeeded.
+    pub failed: Option<LoadFailure>,
+}
+
+/// A failed load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadFailure {
+    /// Time since it failed.
+    pub ago: Duration,
+    /// Failures in a row.
+    pub in_a_row: u32,
+}
+
+/// What a model's queue tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueSignals {
+    /// Requests that wait for a slot.
+    pub depth: u32,
+    /// How long the first of them has waited; zero if none waits.
+    pub oldest_wait: Duration,
+    /// Requests that hold a slot.
+    pub in_flight: u32,
+    /// The most requests at once, waiting or in flight, since the last observation: short requests that came
+    /// and went in between count, too.
+    pub peak_demand: u32,
+}
+
+/// One model at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelObservation {
+    /// The model.
+    pub model: ModelName,
+    /// Its queue.
+    pub queue: QueueSignals,
+    /// Its instances in any state, oldest first.
+    pub instances: Vec<InstanceView>,
+    /// Its variants, best first.
+    pub variants: Vec<VariantView>,
+}
+
+/// One device that instances can use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceView {
+    /// The device.
+    pub device: DeviceId,
+    /// Bytes that may still be taken: what is free, less headroom and what is being loaded at the moment;
+    /// `None` where it cannot be measured.
+    pub available: Option<ByteCount>,
+}
+
+/// Everything the controller decides from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// The models, in the policy's order.
+    pub models: Vec<ModelObservation>,
+    /// Devices to place instances on, best first; never empty.
+    pub devices: Vec<DeviceView>,
+    /// CPU threads to divide between instances on the host.
+    pub cpu_threads: u32,
+}
