@@ -23,7 +23,7 @@ use crate::policy::ModelPolicy;
 use crate::pool::{Pool, SlotLease};
 use crate::telemetry::ModelMetrics;
 use crate::units::ModelName;
-use crate::view::{InstanceState, QueueSignals};
+use crate::view::QueueSignals;
 
 /// Why a request got no slot. Each says when to come back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -257,7 +257,7 @@ impl Admission {
         loop {
             let snapshot = self.pool.load();
             let instances = snapshot.instances(model);
-            let views = instances.iter().map(|instance| instance.view(InstanceState::Ready, 0));
+            let views = instances.iter().map(|instance| instance.view(0));
             let lease = instances[dispatch::choose(views)?].try_lease();
             if lease.is_some() {
                 return lease;

@@ -1,6 +1,7 @@
 //! The command line: the only place where the rooms are wired together, and the only user of anyhow.
 
 mod check;
+mod relaunch;
 mod serve;
 mod server;
 

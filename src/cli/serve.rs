@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::server::{Server, ServerOptions};
-use super::{ServeArguments, read_policy};
+use super::{ServeArguments, read_policy, relaunch};
 use crate::policy::Policy;
 
 /// Runs until SIGTERM or SIGINT; a second one ends the process at once.
@@ -15,6 +15,7 @@ use crate::policy::Policy;
 ///
 /// What keeps the server from starting, or a part of it that ended by itself.
 pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
+    relaunch::with_sleeping_threads();
     let mut policy = read_policy(arguments.policy.as_ref())?;
     if let Some(listen) = arguments.listen {
         policy.server.listen = listen;

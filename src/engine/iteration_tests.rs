@@ -86,7 +86,7 @@ fn finished(reason: FinishReason, prompt_tokens: u32, completion_tokens: u32) ->
 #[test]
 fn a_sequence_runs_to_its_end_and_frees_its_slot() {
     let mut engine = engine(2, 64);
-    let record = admit(&mut engine, request("x"));
+    let record = admit(&mut engine, request("!"));
     run(&mut engine);
     assert_eq!(record.text(), "abcdefghijklmnopqrstuvwxyz");
     assert_eq!(record.last(), finished(FinishReason::Stop, 1, 27));

@@ -235,7 +235,7 @@ impl Fleet {
             .values()
             .filter(|member| member.identity.model == *model)
             .map(|member| match &member.instance {
-                Some(instance) => instance.view(member.state, member.threads),
+                Some(instance) => instance.view(member.threads),
                 None => InstanceView {
                     id: member.identity.id,
                     variant: member.identity.variant,

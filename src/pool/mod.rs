@@ -92,19 +92,20 @@ impl Instance {
     /// Slots leased now.
     #[must_use]
     pub fn leased(&self) -> u32 {
-        self.word.leased()
+        self.word.read().0
     }
 
     /// What dispatch needs to know; see [`crate::dispatch`].
     #[must_use]
-    pub fn view(&self, state: InstanceState, threads: u32) -> InstanceView {
+    pub fn view(&self, threads: u32) -> InstanceView {
+        let (leased, draining) = self.word.read();
         InstanceView {
             id: self.identity.id,
             variant: self.identity.variant,
             device: self.identity.device,
-            state,
+            state: if draining { InstanceState::Draining } else { InstanceState::Ready },
             slots: self.slots,
-            leased: self.word.leased(),
+            leased,
             threads,
         }
     }

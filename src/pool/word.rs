@@ -50,16 +50,10 @@ impl LeaseWord {
         self.word.fetch_or(DRAINING, Ordering::AcqRel) & !DRAINING
     }
 
-    /// Slots leased now.
+    /// Slots leased now, and whether the instance drains: both of one moment.
     #[must_use]
-    pub fn leased(&self) -> u32 {
-        self.word.load(Ordering::Acquire) & !DRAINING
-    }
-
-    /// Slots that could be leased now: none while draining.
-    #[must_use]
-    pub fn free(&self) -> u32 {
+    pub fn read(&self) -> (u32, bool) {
         let word = self.word.load(Ordering::Acquire);
-        if word & DRAINING == 0 { self.slots - word } else { 0 }
+        (word & !DRAINING, word & DRAINING != 0)
     }
 }

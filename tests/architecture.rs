@@ -1,0 +1,204 @@
+//! Proves that modules import only lower levels, that each outside library has its one place, and that files stay
+//! short enough to be read.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Modules by level: one imports only lower ones. `control` has two, because its pure step serves the simulator
+/// as well.
+const LEVELS: [(&str, u32); 24] = [
+    ("units", 0),
+    ("clock", 1),
+    ("embedded", 1),
+    ("generation", 1),
+    ("gguf", 1),
+    ("policy", 1),
+    ("view", 1),
+    ("batching", 2),
+    ("chat", 2),
+    ("dispatch", 2),
+    ("sampling", 2),
+    ("scaling", 2),
+    ("catalog", 3),
+    ("control::step", 3),
+    ("engine", 3),
+    ("gpu", 3),
+    ("pool", 3),
+    ("telemetry", 3),
+    ("worker", 4),
+    ("admission", 4),
+    ("fleet", 5),
+    ("control::driver", 6),
+    ("api", 6),
+    ("cli", 7),
+];
+
+/// Libraries that one place alone may use, so that they can be replaced there.
+const OWNERS: [(&str, &str); 7] = [
+    ("llama_cpp_2::", "src/engine/llama/"),
+    ("serde_yaml::", "src/policy/raw.rs"),
+    ("nvml_wrapper::", "src/gpu/nvml.rs"),
+    ("warp::", "src/api/"),
+    ("hyper::", "src/api/listen.rs"),
+    ("clap::", "src/cli/"),
+    ("anyhow::", "src/cli/"),
+];
+
+/// What pure rooms must not touch: clocks, I/O, threads, locks, logs.
+const IMPURE: [&str; 11] = [
+    "Instant::now",
+    "SystemTime::now",
+    "std::fs",
+    "std::net",
+    "std::thread",
+    "std::sync::atomic",
+    "Mutex",
+    "tokio::",
+    "tracing::",
+    "metrics::",
+    "async fn",
+];
+const PURE: [&str; 9] = [
+    "src/units.rs",
+    "src/view.rs",
+    "src/batching/",
+    "src/chat/",
+    "src/dispatch/",
+    "src/sampling/",
+    "src/scaling/",
+    "src/control/step.rs",
+    "src/admission/queue.rs",
+];
+
+fn sources() -> Vec<(PathBuf, String)> {
+    fn walk(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push((path.clone(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    walk(&root.join("src"), &mut found);
+    let relative = found.into_iter().map(|(path, text)| (path.strip_prefix(root).unwrap().to_owned(), text));
+    relative.collect()
+}
+
+/// A file's code without comments and without tests.
+fn code(path: &Path, text: &str) -> String {
+    let name = path.file_name().unwrap().to_string_lossy();
+    if name == "tests.rs"
+        || name.ends_with("_tests.rs")
+        || path.components().any(|part| part.as_os_str() == "tests")
+    {
+        return String::new();
+    }
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// `src/a/b/c.rs` → `a::b::c`
+fn module(path: &Path) -> String {
+    let path = path.strip_prefix("src").unwrap().with_extension("");
+    let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+    parts.join("::").trim_end_matches("::mod").trim_end_matches("_tests").to_owned()
+}
+
+fn level(module: &str) -> Option<(&'static str, u32)> {
+    let belongs = |name: &str| module == name || module.starts_with(&format!("{name}::"));
+    LEVELS.into_iter().find(|(name, _)| belongs(name))
+}
+
+/// The modules that a file names after `crate::`, one for each import of a group `crate::{a, b::c}`, too.
+fn imports(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            found.extend(group.split('}').next().unwrap().split(',').map(|item| item.trim().to_owned()));
+        } else {
+            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(rest.len());
+            found.push(rest[..end].trim_end_matches(':').to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn modules_import_only_lower_levels() {
+    let mut checked = 0;
+    for (path, text) in sources() {
+        let module = module(&path);
+        let Some((name, own)) = level(&module) else {
+            assert!(
+                matches!(module.as_str(), "lib" | "main" | "control"),
+                "{module} has no level: add it to LEVELS"
+            );
+            continue;
+        };
+        for import in imports(&code(&path, &text)) {
+            let (other, other_level) =
+                level(&import).unwrap_or_else(|| panic!("{module} imports {import}, which has no level"));
+            assert!(
+                other == name || other_level < own,
+                "{module} (level {own}) imports {import} (level {other_level}); only lower levels are allowed"
+            );
+            checked += 1;
+        }
+    }
+    assert!(checked > 100, "only {checked} imports were found: the search is broken");
+}
+
+#[test]
+fn outside_libraries_have_one_place() {
+    let mut used = [false; OWNERS.len()];
+    for (path, text) in sources() {
+        let code = code(&path, &text);
+        for (index, (library, owner)) in OWNERS.iter().enumerate() {
+            if code.contains(library) {
+                assert!(
+                    path.starts_with(owner),
+                    "{} uses {library}, which belongs to {owner}",
+                    path.display()
+                );
+                used[index] = true;
+            }
+        }
+    }
+    assert_eq!(used, [true; OWNERS.len()], "an owner uses its library no more: {OWNERS:?}");
+}
+
+#[test]
+fn pure_rooms_stay_pure() {
+    let mut checked = [false; PURE.len()];
+    for (path, text) in sources() {
+        let Some(room) = PURE.iter().position(|room| path.starts_with(room)) else { continue };
+        checked[room] = true;
+        for word in IMPURE {
+            assert!(!code(&path, &text).contains(word), "{} is pure and must not use {word}", path.display());
+        }
+    }
+    assert_eq!(checked, [true; PURE.len()], "a pure room is gone: {PURE:?}");
+}
+
+#[test]
+fn files_say_what_they_are_and_stay_short() {
+    for (path, text) in sources() {
+        assert!(text.starts_with("//! "), "{} does not open by saying what it is", path.display());
+        let lines = text.lines().count();
+        assert!(lines <= 400, "{} has {lines} lines; split it by responsibility", path.display());
+    }
+}
+
+#[test]
+fn the_code_that_checks_would_notice() {
+    let text = "//! Text.\nuse crate::units::{A, B};\nuse crate::{api, pool::word};\nlet x = crate::view::Y;\n// crate::no\n";
+    assert_eq!(imports(&code(Path::new("src/x.rs"), text)), ["units", "api", "pool::word", "view::Y"]);
+    assert_eq!(level("control::step"), Some(("control::step", 3)));
+    assert_eq!(level("controls"), None);
+}
