@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{World, chat, stream};
+use common::{World, stream};
 use serde_json::{Value, json};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -12,7 +12,7 @@ const COMPLETIONS: &str = "/v1/completions";
 #[tokio::test]
 async fn answers_have_openais_shapes() {
     let (world, _) = World::fake("").await;
-    let body = json!({ "model": "tidepool-3m", "prompt": "w", "temperature": 0 });
+    let body = json!({ "model": world.model, "prompt": "w", "temperature": 0 });
     let response = world.post(COMPLETIONS, &body).await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "application/json");
@@ -26,11 +26,11 @@ async fn answers_have_openais_shapes() {
     assert_eq!(answer["usage"], json!({ "prompt_tokens": 1, "completion_tokens": 4, "total_tokens": 5 }));
 
     let answer: Value =
-        world.post(CHAT, &chat("hi", &json!({ "max_tokens": 3 }))).await.json().await.unwrap();
+        world.post(CHAT, &world.chat("hi", &json!({ "max_tokens": 3 }))).await.json().await.unwrap();
     assert_eq!(answer["object"], "chat.completion");
     assert!(answer["id"].as_str().unwrap().starts_with("chatcmpl-"));
     assert!(answer["created"].as_u64().unwrap() > 1_700_000_000);
-    assert_eq!(answer["model"], "tidepool-3m");
+    assert_eq!(answer["model"], world.model.as_str());
     assert_eq!(
         answer["choices"],
         json!([{ "index": 0, "message": { "role": "assistant", "content": "abc" }, "logprobs": null, "finish_reason": "length" }])
@@ -38,14 +38,14 @@ async fn answers_have_openais_shapes() {
 
     let models: Value =
         world.client.get(format!("{}/v1/models", world.url)).send().await.unwrap().json().await.unwrap();
-    assert_eq!((&models["object"], &models["data"][0]["id"]), (&json!("list"), &json!("tidepool-3m")));
+    assert_eq!((&models["object"], &models["data"][0]["id"]), (&json!("list"), &json!(world.model)));
 }
 
 #[tokio::test]
 async fn streams_send_each_token_and_end_with_done() {
     let (world, _) = World::fake("").await;
     let url = format!("{}{CHAT}", world.url);
-    let body = chat("hi", &json!({ "stream_options": { "include_usage": true }, "stop": ["f"] }));
+    let body = world.chat("hi", &json!({ "stream_options": { "include_usage": true }, "stop": ["f"] }));
     let streamed = stream(&world.client, &url, &body).await;
     assert_eq!(
         (streamed.text.as_str(), streamed.finish.as_deref(), streamed.done),
@@ -56,7 +56,7 @@ async fn streams_send_each_token_and_end_with_done() {
     assert_eq!(streamed.chunks[7]["usage"]["completion_tokens"], 6);
     assert_eq!(streamed.chunks[7]["choices"], json!([]));
 
-    let body = json!({ "model": "tidepool-3m", "prompt": [119], "stream": true });
+    let body = json!({ "model": world.model, "prompt": [119], "stream": true });
     let streamed = stream(&world.client, &format!("{}{COMPLETIONS}", world.url), &body).await;
     assert_eq!((streamed.text.as_str(), streamed.done), ("xyz", true));
     assert_eq!(streamed.chunks[0]["object"], "text_completion");
@@ -147,7 +147,7 @@ async fn bad_fields_are_named() {
         (messages(json!([{ "role": "user", "content": "x".repeat(2000) }])), "messages"),
     ];
     for ((path, more), param) in cases {
-        let mut body = chat("hi", &json!({ "prompt": "hi" }));
+        let mut body = world.chat("hi", &json!({ "prompt": "hi" }));
         common::merge(&mut body, &more);
         for stream in [false, true] {
             if more.get("stream").is_none() {
@@ -163,7 +163,7 @@ async fn bad_fields_are_named() {
 /// A normal request is answered.
 async fn works(world: &World) {
     let answer: Value =
-        world.post(CHAT, &chat("hi", &json!({ "max_tokens": 2 }))).await.json().await.unwrap();
+        world.post(CHAT, &world.chat("hi", &json!({ "max_tokens": 2 }))).await.json().await.unwrap();
     assert_eq!(answer["choices"][0]["message"]["content"], "ab");
 }
 
@@ -176,21 +176,22 @@ async fn neutral_values_of_unsupported_fields_are_accepted() {
         "user": "someone", "metadata": { "a": 1 }, "max_tokens": null, "stop": null, "seed": -5,
         "messages": [{ "role": "developer", "content": [{ "type": "text", "text": "x" }] }],
     });
-    let response = world.post(CHAT, &chat("hi", &neutral)).await;
+    let response = world.post(CHAT, &world.chat("hi", &neutral)).await;
     assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
 }
 
 #[tokio::test]
 async fn errors_have_the_right_status_and_the_server_lives_on() {
     let (world, _) = World::fake("").await;
-    let (status, code, param, message) = error(&world, CHAT, &chat("x", &json!({ "model": "gpt-7" }))).await;
+    let (status, code, param, message) =
+        error(&world, CHAT, &world.chat("x", &json!({ "model": "gpt-7" }))).await;
     assert_eq!((status, code.as_str(), param.as_deref()), (404, "model_not_found", Some("model")));
-    assert!(message.contains("tidepool-3m"), "{message}");
-    let long = json!({ "model": "tidepool-3m", "prompt": "x".repeat(5000) });
+    assert!(message.contains(&world.model), "{message}");
+    let long = json!({ "model": world.model, "prompt": "x".repeat(5000) });
     let (status, code, _, message) = error(&world, COMPLETIONS, &long).await;
     assert_eq!((status, code.as_str()), (400, "context_length_exceeded"));
     assert!(message.contains("5000") && message.contains("1024"), "{message}");
-    let (status, code, ..) = error(&world, CHAT, &chat(&"x".repeat(100_001), &json!({}))).await;
+    let (status, code, ..) = error(&world, CHAT, &world.chat(&"x".repeat(100_001), &json!({}))).await;
     assert_eq!((status, code.as_str()), (413, "body_too_large"));
     let (status, code, ..) = error(&world, "/v1/nothing", &json!({})).await;
     assert_eq!((status, code.as_str()), (404, "not_found"));
@@ -205,7 +206,7 @@ async fn errors_have_the_right_status_and_the_server_lives_on() {
 async fn bodies_that_are_no_json_are_refused() {
     let (world, _) = World::fake("").await;
     let deep = "[".repeat(50_000);
-    let hostile = format!("{{\"model\": \"tidepool-3m\", \"ignored\": {deep}}}");
+    let hostile = format!("{{\"model\": \"m\", \"ignored\": {deep}}}");
     for body in ["", "{", "null", "[]", "\"text\"", "{\"model\": }", "\u{0}\u{1}", &deep, &hostile] {
         let response =
             world.client.post(format!("{}{CHAT}", world.url)).body(body.to_owned()).send().await.unwrap();
@@ -242,7 +243,7 @@ async fn health_and_metrics_answer_without_waking_a_model() {
     let health: Value =
         world.client.get(format!("{}/health", world.url)).send().await.unwrap().json().await.unwrap();
     assert_eq!(
-        (&health["status"], &health["models"]["tidepool-3m"]["ready_instances"]),
+        (&health["status"], &health["models"][&world.model]["ready_instances"]),
         (&json!("ok"), &json!(1))
     );
 }

@@ -315,7 +315,8 @@ impl Admission {
 
 /// A time to come back in: whole seconds, at least one, at most a minute.
 fn whole_seconds(wait: Duration) -> Duration {
-    Duration::from_secs(wait.as_secs_f64().ceil().clamp(1.0, 60.0) as u64)
+    let rounded_up = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    Duration::from_secs(rounded_up.clamp(1, 60))
 }
 
 #[cfg(test)]

@@ -130,13 +130,13 @@ impl Controller {
     /// Observe, step, act.
     fn round(&mut self) {
         let now = self.setup.clock.now();
-        self.fleet.collect();
         self.publish();
         self.read_memory(now);
         let observation = self.observe(now);
         for step in step::step(&self.policies, &mut self.state, &observation, now) {
             self.act(&step, now);
         }
+        self.fleet.collect();
         self.publish();
         self.report(&observation);
         if now.since(self.upkeep) >= UPKEEP_INTERVAL {
@@ -238,8 +238,9 @@ impl Controller {
         if step.reason == Reason::Steady {
             tracing::debug!(model = %step.model, target = step.target_instances, "steady");
         } else {
+            let limit = step.limit.map(tracing::field::display);
             tracing::info!(model = %step.model, target = step.target_instances, starts, drains,
-                reason = %step.reason, "scaling");
+                reason = %step.reason, limit, "scaling");
         }
     }
 

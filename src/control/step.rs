@@ -60,6 +60,8 @@ pub struct ModelStep {
     pub target_instances: u32,
     /// Why.
     pub reason: Reason,
+    /// What kept some, but not all, of the instances that should start from starting.
+    pub limit: Option<Reason>,
     /// What follows from it now.
     pub actions: Vec<Action>,
 }
@@ -123,6 +125,7 @@ impl Plan {
             model: model.model.clone(),
             target_instances: decision.target_instances,
             reason: decision.reason,
+            limit: None,
             actions: Vec::new(),
         };
         let live = ready + starting;
@@ -135,7 +138,7 @@ impl Plan {
         step
     }
 
-    /// Starts up to `wanted` instances; where one cannot be, `step` gets the reason.
+    /// Starts up to `wanted` instances; where one cannot be, `step` says why.
     fn start(&mut self, wanted: u32, live: u32, model: &ModelObservation, step: &mut ModelStep) {
         let mut loaded: Vec<(usize, DeviceId)> =
             model.instances.iter().map(|instance| (instance.variant, instance.device)).collect();
@@ -146,12 +149,16 @@ impl Plan {
                     loaded.push((variant, device));
                     step.actions.push(Action::Start { variant, device, threads: 1 });
                 }
-                Err(reason) => {
+                Err(limit) => {
                     step.target_instances = live + started;
-                    if step.target_instances == 0 && matches!(reason, Reason::LoadsFailing { .. }) {
+                    if step.target_instances == 0 && matches!(limit, Reason::LoadsFailing { .. }) {
                         step.actions.push(Action::RefuseWaiting);
                     }
-                    step.reason = reason;
+                    if started > 0 {
+                        step.limit = Some(limit);
+                    } else {
+                        step.reason = limit;
+                    }
                     break;
                 }
             }

@@ -96,7 +96,13 @@ fn takes_the_best_variant_that_fits() {
     check("{}", &with_memory(49, vec![]), "no_headroom", &[]);
     // Loaded weights are shared: only the KV cache counts, and only for those that fit.
     let loaded = vec![instance(1, 0, READY, 4, 4)];
-    check("{}", &with_memory(15, loaded), "no_headroom", &[start(0, 2), set_threads(1, 2)]);
+    let limited = with_memory(15, loaded);
+    check("{}", &limited, "queue_wait_high", &[start(0, 2), set_threads(1, 2)]);
+    let steps = step(&policies("{}"), &mut ControlState::default(), &limited, Timestamp::from_millis(1));
+    assert_eq!(
+        (steps[0].target_instances, steps[0].limit.map(|limit| limit.name())),
+        (2, Some("no_headroom"))
+    );
     let mut unknown = observation(1, vec![]);
     unknown.devices[0].available = None;
     check("{}", &unknown, "cold_start", &[start(0, 4)]);

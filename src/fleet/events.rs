@@ -38,7 +38,7 @@ impl Fleet {
         tracing::info!(%model, variant = name, worker = %id, took_ms = millis(took), "loaded");
         histogram!(names::LOAD_DURATION, "model" => model.to_string(), "variant" => name.clone())
             .record(took);
-        self.count_load(&model, name, "loaded");
+        Self::count_load(&model, name, "loaded");
     }
 
     fn worker_failed(&mut self, id: WorkerId, reason: &str, now: Timestamp) {
@@ -51,7 +51,7 @@ impl Fleet {
     pub(super) fn load_failed(&mut self, model: &ModelName, variant: usize, reason: &str, now: Timestamp) {
         let name = self.variant_name(model, variant);
         tracing::error!(%model, variant = name, reason, "the load failed");
-        self.count_load(model, name, "failed");
+        Self::count_load(model, name, "failed");
         self.note_failure(model, variant, reason, now);
     }
 
@@ -63,7 +63,7 @@ impl Fleet {
         self.last_failure.insert(model.clone(), reason.to_owned());
     }
 
-    fn count_load(&self, model: &ModelName, variant: String, outcome: &'static str) {
+    fn count_load(model: &ModelName, variant: String, outcome: &'static str) {
         counter!(names::LOADS, "model" => model.to_string(), "variant" => variant, "outcome" => outcome)
             .increment(1);
     }
@@ -82,7 +82,7 @@ impl Fleet {
         self.changed = true;
     }
 
-    pub(super) fn instance_failed(&mut self, id: InstanceId, reason: &str, now: Timestamp) {
+    fn instance_failed(&mut self, id: InstanceId, reason: &str, now: Timestamp) {
         let Some(member) = self.members.get(&id) else { return };
         let identity = member.identity.clone();
         tracing::error!(model = %identity.model, variant = %identity.variant_name, instance = %id, reason,

@@ -152,9 +152,8 @@ impl Fleet {
         );
         counter!(names::INSTANCE_STARTS, "model" => start.model.to_string(), "reason" => start.reason)
             .increment(1);
-        if !self.workers[&worker].handle.send(WorkerCommand::StartInstance { id, context }) {
-            self.instance_failed(id, "its worker has ended", now);
-        }
+        // A worker that has ended already could not load: its report is on its way, and takes its instances along.
+        self.workers[&worker].handle.send(WorkerCommand::StartInstance { id, context });
     }
 
     /// Lets an instance finish what it has; it gets nothing new from now on.

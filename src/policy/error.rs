@@ -15,10 +15,22 @@ pub(super) const MAX_FAULTS: usize = 100;
 pub enum PolicyError {
     /// The file is missing, a folder, too long, or not text.
     #[error("{origin}: cannot read the policy: {reason}; {remedy}")]
-    Unreadable { origin: String, reason: String, remedy: &'static str },
+    Unreadable {
+        /// Which file.
+        origin: String,
+        /// Why not.
+        reason: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
     /// The text is not a legal policy. `faults` is never empty, and in the text's order.
     #[error("{}", report(origin, faults))]
-    Invalid { origin: String, faults: Vec<Fault> },
+    Invalid {
+        /// Which text.
+        origin: String,
+        /// All that is wrong with it, in its order.
+        faults: Vec<Fault>,
+    },
 }
 
 /// One thing to mend in the text of a policy.

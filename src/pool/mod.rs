@@ -115,7 +115,6 @@ impl Instance {
     /// # Errors
     ///
     /// The command, if that thread ended, or if its inbox is full because it does not read it.
-    #[expect(clippy::result_large_err, reason = "the error is the command itself, to be sent elsewhere")]
     pub fn send(&self, command: InstanceCommand) -> Result<(), InstanceCommand> {
         self.port.try_send(command).map_err(|error| match error {
             TrySendError::Full(command) | TrySendError::Disconnected(command) => command,

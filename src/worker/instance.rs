@@ -35,7 +35,8 @@ pub(super) fn run<W: Weights>(
         Ok(Ok(())) => tell(WorkerEvent::InstanceStopped { id }),
         Ok(Err(reason)) => tell(WorkerEvent::InstanceFailed { id, reason }),
         Err(_) => {
-            tell(WorkerEvent::InstanceFailed { id, reason: "the instance panicked; see the log".into() })
+            let reason = "the instance panicked; see the log".into();
+            tell(WorkerEvent::InstanceFailed { id, reason });
         }
     }
 }

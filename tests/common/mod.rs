@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use modelpool::cli::{Server, ServerOptions};
@@ -17,18 +18,20 @@ use serde_json::{Value, json};
 /// How long anything may take before a test gives up. Far more than is ever needed: tests wait for conditions.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A policy for the demo model's files with `rest` as the other keys of the model.
-pub fn policy(rest: &str) -> Policy {
+/// A policy that serves the demo model as `name`, with `rest` as the other keys of the model.
+pub fn policy(name: &str, rest: &str) -> Policy {
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model");
     let text = format!(
         "server: {{ listen: \"127.0.0.1:0\", drain_timeout_ms: 20000, max_body_bytes: 100kB }}\n\
-         models:\n- name: tidepool-3m\n  context_tokens: 1024\n  variants:\n  - path: tidepool-3m-f16.gguf\n{rest}\n"
+         models:\n- name: {name}\n  context_tokens: 1024\n  variants:\n  - path: tidepool-3m-f16.gguf\n{rest}\n"
     );
     Policy::parse(&text, "the test's policy", &files).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A server and a client for it.
+/// A server and a client for it. The tests of one program share one registry of metrics, so each server's model has
+/// a name of its own.
 pub struct World {
+    pub model: String,
     pub server: Server,
     pub url: String,
     pub client: reqwest::Client,
@@ -37,13 +40,20 @@ pub struct World {
 impl World {
     /// llama.cpp with the demo model.
     pub async fn real(rest: &str) -> Self {
-        let policy = policy(rest);
+        let policy = policy(&next_name(), rest);
         let options = ServerOptions::of_this_machine(&policy);
         Self::start(&policy, options).await
     }
 
     /// The fake engine on four CPU threads and 64 GiB.
     pub async fn fake(rest: &str) -> (Self, Arc<Controls>) {
+        Self::fake_with(rest, |_| {}).await
+    }
+
+    /// As [`World::fake`], with a policy that is changed first.
+    pub async fn fake_with(rest: &str, change: impl FnOnce(&mut Policy)) -> (Self, Arc<Controls>) {
+        let mut policy = policy(&next_name(), rest);
+        change(&mut policy);
         let loader = FakeLoader::default();
         let controls = Arc::clone(&loader.controls);
         let options = ServerOptions {
@@ -52,36 +62,51 @@ impl World {
             cpu_threads: 4,
             memory: Box::new(FakeMemory::new(&[(DeviceId::Host, ByteCount::from_mib(64 << 10))])),
         };
-        (Self::start(&policy(rest), options).await, controls)
+        (Self::start(&policy, options).await, controls)
     }
 
     async fn start(policy: &Policy, options: ServerOptions) -> Self {
         let server = Server::start(policy, options).await.unwrap_or_else(|error| panic!("{error:#}"));
         let url = format!("http://{}", server.address());
-        Self { server, url, client: client() }
+        let model = policy.models[0].name.to_string();
+        Self { model, server, url, client: client() }
+    }
+
+    /// A chat request with one message of a user.
+    pub fn chat(&self, content: &str, more: &Value) -> Value {
+        let mut body = json!({ "model": self.model, "messages": [{ "role": "user", "content": content }] });
+        merge(&mut body, more);
+        body
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> reqwest::Response {
         post(&self.client, &format!("{}{path}", self.url), body).await
     }
 
-    /// The value of a series at `/metrics`; zero while it does not exist.
-    pub async fn metric(&self, series: &str) -> f64 {
-        metric(&self.client, &self.url, series).await
+    /// The value of one of the model's series at `/metrics`, with `labels` besides the model's; zero while it
+    /// does not exist.
+    pub async fn metric(&self, name: &str, labels: &str) -> f64 {
+        let series = format!("{name}{{model=\"{}\"{labels}}}", self.model);
+        metric(&self.client, &self.url, &series).await
     }
 
-    /// Waits until a series has a value that `wanted` accepts.
-    pub async fn wait_for(&self, series: &str, wanted: impl Fn(f64) -> bool) -> f64 {
+    /// Waits until one of the model's series has a value that `wanted` accepts.
+    pub async fn wait_for(&self, name: &str, labels: &str, wanted: impl Fn(f64) -> bool) -> f64 {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let value = self.metric(series).await;
+            let value = self.metric(name, labels).await;
             if wanted(value) {
                 return value;
             }
-            assert!(tokio::time::Instant::now() < deadline, "{series} stays at {value}");
+            assert!(tokio::time::Instant::now() < deadline, "{name} stays at {value}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+fn next_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("model-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 pub fn client() -> reqwest::Client {
@@ -97,13 +122,6 @@ pub async fn metric(client: &reqwest::Client, url: &str, series: &str) -> f64 {
     let text = client.get(format!("{url}/metrics")).send().await.unwrap().text().await.unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.map_or(0.0, |value| value.parse().expect("a number"))
-}
-
-/// A chat request with one message of a user.
-pub fn chat(content: &str, more: &Value) -> Value {
-    let mut body = json!({ "model": "tidepool-3m", "messages": [{ "role": "user", "content": content }] });
-    merge(&mut body, more);
-    body
 }
 
 pub fn merge(body: &mut Value, more: &Value) {

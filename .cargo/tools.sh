@@ -1,0 +1,41 @@
+#!/bin/sh
+# Makes sure that what compiling llama.cpp needs is here: cmake, a C++ compiler, and libclang for its bindings.
+# Installs what is missing on Debian and Ubuntu; elsewhere says what to install.
+set -eu
+
+missing=""
+command -v cmake >/dev/null 2>&1 || missing="$missing cmake"
+command -v c++ >/dev/null 2>&1 || missing="$missing g++"
+command -v make >/dev/null 2>&1 || missing="$missing make"
+
+# bindgen finds libclang through LIBCLANG_PATH, the linker's cache, or an LLVM folder.
+have_libclang() {
+  [ -n "${LIBCLANG_PATH:-}" ] && return 0
+  [ "$(uname)" = Darwin ] && return 0
+  { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null; } | grep -q 'libclang[-.0-9]*\.so' && return 0
+  ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1
+}
+have_libclang || missing="$missing libclang-dev"
+
+if ! command -v cargo >/dev/null 2>&1; then
+  echo "error: cargo is not on the PATH; install Rust from https://rustup.rs" >&2
+  exit 1
+fi
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+  echo "error: these tools are missing:$missing; install them with your system's package manager" >&2
+  exit 1
+fi
+as_root=""
+if [ "$(id -u)" -ne 0 ]; then
+  command -v sudo >/dev/null 2>&1 || {
+    echo "error: these packages are missing:$missing; install them as root: apt-get install$missing" >&2
+    exit 1
+  }
+  as_root=sudo
+fi
+echo "installing:$missing"
+$as_root apt-get update -qq
+# shellcheck disable=SC2086 # the list is meant to be split
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing

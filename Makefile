@@ -1,0 +1,22 @@
+# Everything a fresh machine needs, in two commands: `make run` and `make test`.
+# Debian and Ubuntu get missing build tools installed; elsewhere they are named.
+
+# One profile for running and testing: each profile compiles llama.cpp once, for minutes.
+CARGO ?= cargo
+ARGS ?=
+
+.PHONY: run test lint tools
+
+run: tools ## Build, and serve the embedded model on 127.0.0.1:8080
+	$(CARGO) run --release -- $(ARGS)
+
+test: tools ## Run all tests
+	$(CARGO) test --release $(ARGS)
+
+lint: tools ## Check format, warnings and links of the documentation
+	$(CARGO) fmt --check
+	$(CARGO) clippy --release --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --document-private-items
+
+tools: ## Install what compiling llama.cpp needs, where it is missing
+	@sh .cargo/tools.sh

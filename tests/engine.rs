@@ -1,0 +1,216 @@
+//! Proves, with llama.cpp and the embedded model, that sequences sharing decode calls give the model's own answers,
+//! whatever joins or leaves, and that a change of threads does not disturb them.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use modelpool::engine::llama::{LlamaInstance, LlamaLoader, LlamaWeights};
+use modelpool::engine::{Context, ContextSpec, Engine, Loader, Weights, WeightsSpec};
+use modelpool::generation::{
+    Event, EventSink, FinishReason, GenerationRequest, Prompt, SamplingSettings, Token,
+};
+use modelpool::units::DeviceId;
+use serde::Deserialize;
+
+/// One prompt with the answer of the program that trained the model, from `examples/demo-model/reference.json`.
+#[derive(Deserialize)]
+struct Reference {
+    prompt: String,
+    prompt_ids: Vec<Token>,
+    answer: String,
+}
+
+fn demo_model(file: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model").join(file)
+}
+
+fn references() -> Vec<Reference> {
+    let text = std::fs::read_to_string(demo_model("reference.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn weights() -> LlamaWeights {
+    let path = demo_model("tidepool-3m-f16.gguf");
+    LlamaLoader.load(&WeightsSpec { path, device: DeviceId::Host }).unwrap()
+}
+
+fn spec(slots: u32, threads: u32) -> ContextSpec {
+    ContextSpec { slots, context_tokens: 1024, threads }
+}
+
+fn request(prompt: &str) -> GenerationRequest {
+    GenerationRequest {
+        prompt: Prompt::Text(prompt.into()),
+        sampling: SamplingSettings { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 },
+        max_tokens: Some(400),
+        stop: Vec::new(),
+    }
+}
+
+type Events = Arc<Mutex<Vec<Event>>>;
+
+struct Recorder(Events);
+
+impl EventSink for Recorder {
+    fn emit(&mut self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+    fn wanted(&self) -> bool {
+        true
+    }
+}
+
+fn admit(engine: &mut Engine<LlamaInstance<'_>>, request: GenerationRequest) -> Events {
+    let events = Events::default();
+    engine.admit(request, Box::new(Recorder(Arc::clone(&events))));
+    events
+}
+
+/// The text, and the reason of the end if there was one.
+fn outcome(events: &Events) -> (String, Option<FinishReason>) {
+    let (mut text, mut end) = (String::new(), None);
+    for event in events.lock().unwrap().iter() {
+        match event {
+            Event::Text(piece) => text.push_str(piece),
+            Event::Finished { reason, .. } => end = Some(*reason),
+            Event::Failed(error) => panic!("{error}"),
+            Event::Started { .. } => {}
+        }
+    }
+    (text, end)
+}
+
+fn run(engine: &mut Engine<LlamaInstance<'_>>) {
+    while !engine.is_idle() {
+        engine.step().unwrap();
+    }
+}
+
+/// Counts references whose answer is equal; all must have ended by themselves.
+fn equal(references: &[Reference], answers: &[Events]) -> usize {
+    let same = |(reference, events): (&Reference, &Events)| {
+        let (text, end) = outcome(events);
+        assert_eq!(end, Some(FinishReason::Stop), "{}: {text}", reference.prompt);
+        text == reference.answer
+    };
+    references.iter().zip(answers).filter(|pair| same(*pair)).count()
+}
+
+#[test]
+fn prompts_become_the_tokens_of_training() {
+    let weights = weights();
+    let context = weights.context(spec(1, 1)).unwrap();
+    for reference in references() {
+        assert_eq!(context.tokenize(&reference.prompt), reference.prompt_ids, "{}", reference.prompt);
+    }
+}
+
+/// At temperature 0 and one at a time, every answer is the one of training. Together, the shape of the batch
+/// changes the arithmetic's rounding, and a rare tie falls the other way: a few may differ, and none may break.
+#[test]
+fn answers_are_those_of_training_alone_and_together() {
+    let references = references();
+    let weights = weights();
+    let mut engine = Engine::new(weights.context(spec(1, 2)).unwrap());
+    let alone: Vec<Events> = references
+        .iter()
+        .map(|reference| {
+            let events = admit(&mut engine, request(&reference.prompt));
+            run(&mut engine);
+            events
+        })
+        .collect();
+    let equal_alone = equal(&references, &alone);
+    assert!(equal_alone >= 47, "{equal_alone} of {} alone", references.len());
+
+    let mut engine = Engine::new(weights.context(spec(8, 2)).unwrap());
+    let mut together = Vec::new();
+    for group in references.chunks(8) {
+        for reference in group {
+            together.push(admit(&mut engine, request(&reference.prompt)));
+            // They join one after the other, while those before already answer.
+            engine.step().unwrap();
+        }
+        run(&mut engine);
+    }
+    let equal_together = equal(&references, &together);
+    assert!(equal_together >= 44, "{equal_together} of {} together", references.len());
+}
+
+#[test]
+fn a_change_of_threads_keeps_the_sequences() {
+    let reference = &references()[0];
+    let weights = weights();
+    let mut engine = Engine::new(weights.context(spec(4, 2)).unwrap());
+    let first = admit(&mut engine, request(&reference.prompt));
+    for threads in [1, 2, 1] {
+        for _ in 0..5 {
+            engine.step().unwrap();
+        }
+        engine.set_threads(threads).unwrap();
+    }
+    let second = admit(&mut engine, request(&reference.prompt));
+    run(&mut engine);
+    assert_eq!(outcome(&first).0, reference.answer);
+    assert_eq!(outcome(&second).0, reference.answer);
+}
+
+#[test]
+fn two_contexts_on_one_model_compute_at_the_same_time() {
+    let references = references();
+    let weights = weights();
+    std::thread::scope(|scope| {
+        for half in references.chunks(references.len() / 2) {
+            let weights = &weights;
+            scope.spawn(move || {
+                let mut engine = Engine::new(weights.context(spec(4, 1)).unwrap());
+                for reference in half.iter().take(8) {
+                    let events = admit(&mut engine, request(&reference.prompt));
+                    run(&mut engine);
+                    assert_eq!(outcome(&events).1, Some(FinishReason::Stop));
+                }
+            });
+        }
+    });
+}
+
+/// Characters outside of the vocabulary are several tokens, each with bytes that are no text of their own; together
+/// they are what was written.
+#[test]
+fn the_bytes_of_tokens_are_those_of_the_text() {
+    let weights = weights();
+    let context = weights.context(spec(1, 1)).unwrap();
+    let text = "A whale: \u{1f433}, a caf\u{e9}.";
+    let mut pieces = Vec::new();
+    for token in context.tokenize(text) {
+        let mut piece = Vec::new();
+        context.append_piece(token, &mut piece);
+        pieces.push(piece);
+    }
+    assert!(pieces.iter().any(|piece| std::str::from_utf8(piece).is_err()), "{pieces:?}");
+    assert_eq!(String::from_utf8(pieces.concat()).unwrap(), text);
+}
+
+#[test]
+fn a_seed_gives_the_same_text_again() {
+    let weights = weights();
+    let text = |slots, seed| {
+        let mut engine = Engine::new(weights.context(spec(slots, 1)).unwrap());
+        let warm = SamplingSettings { temperature: 0.9, top_k: 40, top_p: 0.95, seed };
+        let prompt = "<|im_start|>user\nTell me a story about a fox.<|im_end|>\n<|im_start|>assistant\n";
+        let events = admit(&mut engine, GenerationRequest { sampling: warm, ..request(prompt) });
+        run(&mut engine);
+        outcome(&events).0
+    };
+    assert_eq!(text(1, 7), text(4, 7));
+    assert_ne!(text(1, 7), text(1, 8));
+}
+
+#[test]
+fn files_that_are_no_model_give_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("broken.gguf");
+    std::fs::write(&path, b"GGUF and nothing else").unwrap();
+    let error = LlamaLoader.load(&WeightsSpec { path, device: DeviceId::Host }).err().unwrap();
+    assert!(error.to_string().contains("broken.gguf"), "{error}");
+}

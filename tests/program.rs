@@ -1,0 +1,285 @@
+//! Proves what a person at a shell sees: the program serves from any folder, says what is wrong and what to do,
+//! drains on a signal, and exits with the right code.
+#![cfg(unix)]
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use common::PATIENCE;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+/// The program in `folder`, with a cache of its own there.
+fn program(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_modelpool"));
+    command.args(arguments).current_dir(folder).env("MODELPOOL_CACHE_DIR", folder.join("cache"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    program(folder, arguments).output().unwrap()
+}
+
+/// A started server. Killed if the test ends early.
+struct Serving {
+    child: Child,
+    url: String,
+    announcement: String,
+}
+
+impl Serving {
+    fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut child = program(folder, arguments).stderr(Stdio::null()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut announcement = String::new();
+        while !announcement.ends_with("\n\n") || !announcement.contains("curl") {
+            assert!(out.read_line(&mut announcement).unwrap() > 0, "it ended: {announcement}");
+        }
+        let start = announcement.find("http://").unwrap();
+        let url = announcement[start..].lines().next().unwrap().to_owned();
+        Self { child, url, announcement }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Asserts that it failed in words: one error, no backtrace.
+fn check_failure(output: &Output, code: i32, words: &[&str]) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    for word in words {
+        assert!(text.contains(word), "{word:?} is missing in: {text}");
+    }
+    assert!(!text.contains("panicked") && !text.contains("backtrace"), "{text}");
+    assert!(!text.contains('\u{1b}'), "colours in a pipe: {text}");
+}
+
+const ANY_PORT: &str = "127.0.0.1:0";
+
+#[test]
+fn serves_from_any_folder_and_the_printed_command_works() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&["--listen", ANY_PORT][..], &["serve", "--listen", ANY_PORT]] {
+        let server = Serving::start(folder.path(), arguments);
+        let line = server.announcement.lines().find(|line| line.contains("curl")).unwrap();
+        assert!(line.contains(&server.url), "{line}");
+        let output = Command::new("sh").args(["-c", line]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("fox") && text.ends_with("data: [DONE]\n\n"),
+            "{text}"
+        );
+    }
+    assert!(folder.path().join("cache/tidepool-3m-f16.gguf").is_file());
+}
+
+#[tokio::test]
+async fn a_signal_drains_and_exits_with_zero() {
+    let folder = tempfile::tempdir().unwrap();
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut server = Serving::start(folder.path(), &["--listen", ANY_PORT]);
+        let client = common::client();
+        let question = json!([{ "role": "user", "content": "Tell me a story about a fox." }]);
+        let body = json!({ "model": "tidepool-3m", "messages": question, "stream": true });
+        let mut response = common::post(&client, &format!("{}/v1/chat/completions", server.url), &body).await;
+        let mut text = response.chunk().await.unwrap().unwrap().to_vec();
+        server.signal(signal);
+        while let Some(chunk) = response.chunk().await.unwrap() {
+            text.extend_from_slice(&chunk);
+        }
+        assert!(String::from_utf8_lossy(&text).ends_with("data: [DONE]\n\n"));
+        assert_eq!(server.wait().code(), Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Serving::start(folder.path(), &["--listen", ANY_PORT]);
+    let client = common::client();
+    // Hot sampling hardly ever ends a text by itself: these fill their contexts, thousands of tokens together.
+    let body = json!({ "model": "tidepool-3m", "prompt": "A", "temperature": 2, "top_k": 0, "top_p": 1, "stream": true });
+    let url = format!("{}/v1/completions", server.url);
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        let mut response = common::post(&client, &url, &body).await;
+        response.chunk().await.unwrap();
+        streams.push(response);
+    }
+    server.signal(Signal::TERM);
+    let health = format!("{}/health", server.url);
+    let begun = Instant::now();
+    loop {
+        let response = client.get(&health).send().await.expect("it still answers");
+        if response.status() == 503 {
+            let body: Value = response.json().await.unwrap();
+            assert_eq!(body["status"], "draining");
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "it does not drain");
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(1));
+}
+
+#[test]
+fn a_taken_port_is_one_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind(ANY_PORT).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    check_failure(&run(folder.path(), &["--listen", &address]), 1, &["error: ", &address, "--listen"]);
+}
+
+fn write_policy(folder: &Path, name: &str, model_file: &str) -> String {
+    let path = folder.join(name);
+    let text = format!("models:\n- name: m\n  context_tokens: 512\n  variants: [{{ path: {model_file} }}]\n");
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn missing_and_broken_files_are_one_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model/tidepool-3m-q8_0.gguf");
+    let whole = std::fs::read(&demo).unwrap();
+    std::fs::write(folder.path().join("cut.gguf"), &whole[..whole.len() / 2]).unwrap();
+    std::fs::write(folder.path().join("page.gguf"), "<html>not found</html>").unwrap();
+    for (file, words) in [
+        ("nowhere.gguf", &["nowhere.gguf"][..]),
+        ("cut.gguf", &["cut.gguf", "truncated"]),
+        ("page.gguf", &["page.gguf", "not a GGUF file"]),
+    ] {
+        let policy = write_policy(folder.path(), "policy.yaml", file);
+        for arguments in [&["serve", "--policy", &policy, "--listen", ANY_PORT][..], &["check", &policy]] {
+            check_failure(&run(folder.path(), arguments), 1, words);
+        }
+    }
+    for arguments in [&["--policy", "none.yaml"][..], &["check", "none.yaml"]] {
+        check_failure(&run(folder.path(), arguments), 1, &["none.yaml"]);
+    }
+}
+
+#[test]
+fn check_reports_every_fault_at_once_and_starts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bad.yaml");
+    std::fs::write(&path, "models:\n- name: m\n  slot: 5\n  slots: many\n  variants: [{ path: a.gguf }]\n")
+        .unwrap();
+    let words = [
+        "2 faults",
+        "bad.yaml:3:3: models[0].slot",
+        "bad.yaml:4:",
+        "models[0].slots",
+        "did you mean `slots`",
+    ];
+    check_failure(&run(folder.path(), &["check", path.to_str().unwrap()]), 1, &words);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for name in ["default.yaml", "burst.yaml", "scale-to-zero.yaml"] {
+        let output = run(folder.path(), &["check", root.join("policies").join(name).to_str().unwrap()]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("valid"), "{name}: {text}");
+    }
+}
+
+/// Paths in a policy are relative to its file, not to where the program runs.
+#[test]
+fn paths_in_a_policy_are_relative_to_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = tempfile::tempdir().unwrap();
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model/tidepool-3m-q4_k_m.gguf");
+    std::fs::copy(demo, models.path().join("mine.gguf")).unwrap();
+    let policy = write_policy(models.path(), "policy.yaml", "mine.gguf");
+    let output = run(folder.path(), &["check", &policy]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn wrong_arguments_exit_with_two_and_help_explains() {
+    let folder = tempfile::tempdir().unwrap();
+    check_failure(&run(folder.path(), &["--listen", "nonsense"]), 2, &["--listen"]);
+    check_failure(&run(folder.path(), &["dance"]), 2, &["dance"]);
+    let help = run(folder.path(), &["--help"]);
+    let text = String::from_utf8_lossy(&help.stdout);
+    for word in ["serve", "check", "--policy", "--listen", "MODELPOOL_LOG"] {
+        assert!(help.status.success() && text.contains(word), "{word} is missing in: {text}");
+    }
+}
+
+/// Counts threads and descriptors, and reads the resident memory in KiB, of a running process.
+fn resources(pid: u32) -> (usize, usize, u64) {
+    let entries = |what: &str| std::fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    (entries("task"), entries("fd"), resident.trim().trim_end_matches(" kB").parse().unwrap())
+}
+
+/// After a warm-up, a thousand more requests (streams, answers, errors, clients that leave) take no more threads,
+/// descriptors or memory.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_leave_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Serving::start(folder.path(), &["--listen", ANY_PORT]);
+    let url = format!("{}/v1/chat/completions", server.url);
+    let load = async |count: u32| {
+        for batch in 0..count / 20 {
+            // A client for each batch, so that its connections end with it.
+            let client = common::client();
+            let requests = (0..20).map(|i| {
+                let (client, url) = (client.clone(), url.clone());
+                async move {
+                    let question = json!([{ "role": "user", "content": "What is 12 + 30?" }]);
+                    let mut body = json!({ "model": "tidepool-3m", "messages": question, "max_tokens": 12 });
+                    body["stream"] = (i % 2 == 0).into();
+                    if i % 5 == 3 {
+                        body["temperature"] = "hot".into();
+                    }
+                    let mut response = common::post(&client, &url, &body).await;
+                    if i % 5 != 4 {
+                        while response.chunk().await.unwrap().is_some() {}
+                    }
+                }
+            });
+            futures_util::future::join_all(requests).await;
+            assert!(batch < count);
+        }
+    };
+    load(600).await;
+    let before = resources(server.child.id());
+    load(1000).await;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let after = resources(server.child.id());
+        // Connections of the last batch may take a moment to end.
+        if after.0 <= before.0 + 2 && after.1 <= before.1 && after.2 <= before.2 + 8 * 1024 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "threads, descriptors, KiB: {before:?} before, {after:?} after");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
