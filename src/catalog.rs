@@ -52,12 +52,12 @@ pub struct Catalog {
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// The file is missing, broken or not a model.
-    #[error("models.{model}: {source}")]
+    #[error("models.{model}: {fault}")]
     File {
         /// The model.
         model: ModelName,
         /// What is wrong with the file.
-        source: GgufError,
+        fault: GgufError,
     },
     /// A slot cannot hold what the policy wants.
     #[error(
@@ -75,12 +75,12 @@ pub enum CatalogError {
         trained: u32,
     },
     /// The file's chat template cannot be read.
-    #[error("models.{model}: {source}")]
+    #[error("models.{model}: {fault}")]
     Chat {
         /// The model.
         model: ModelName,
         /// What is wrong with the template.
-        source: ChatError,
+        fault: ChatError,
     },
 }
 
@@ -117,8 +117,7 @@ fn read_model(policy: &Arc<ModelPolicy>, unpacked: &Path) -> Result<CatalogModel
             ModelFile::Embedded(file) => unpacked.join(file),
             ModelFile::Path(path) => path.clone(),
         };
-        let header =
-            gguf::read_file(&path).map_err(|source| CatalogError::File { model: model(), source })?;
+        let header = gguf::read_file(&path).map_err(|fault| CatalogError::File { model: model(), fault })?;
         let trained = header.context_length_train;
         if policy.context_tokens > trained {
             let (variant, wanted) = (variant.name.clone(), policy.context_tokens);
@@ -127,7 +126,7 @@ fn read_model(policy: &Arc<ModelPolicy>, unpacked: &Path) -> Result<CatalogModel
         if chat.is_none() {
             // All variants are one model: the best one's template stands for all.
             let template = chat_template(&header);
-            chat = Some(template.map_err(|source| CatalogError::Chat { model: model(), source })?);
+            chat = Some(template.map_err(|fault| CatalogError::Chat { model: model(), fault })?);
         }
         variants.push(CatalogVariant {
             name: variant.name.as_str().into(),

@@ -33,13 +33,13 @@ pub enum EmbeddedError {
     NoCacheFolder,
     /// The file cannot be written.
     #[error(
-        "cannot unpack the embedded model to {path}: {source}; set {CACHE_VARIABLE} to a writable folder"
+        "cannot unpack the embedded model to {path}: {reason}; set {CACHE_VARIABLE} to a writable folder"
     )]
     Write {
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
@@ -69,7 +69,7 @@ pub fn unpack(name: &str, folder: &Path) -> Result<(), EmbeddedError> {
     if fs::read(&path).is_ok_and(|present| present == *contents) {
         return Ok(());
     }
-    write_atomically(folder, &path, contents).map_err(|source| EmbeddedError::Write { path, source })
+    write_atomically(folder, &path, contents).map_err(|reason| EmbeddedError::Write { path, reason })
 }
 
 fn write_atomically(folder: &Path, path: &Path, contents: &[u8]) -> io::Result<()> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A moment on the server's own clock: the time since the process (or the simulation) began.
+/// A moment on the server's own clock: the time since the process began.
 ///
 /// Decisions take it as an argument, so that they never read a clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,6 +1,6 @@
 //! What decisions see of the world: plain values without handles, clocks or atomics.
 //!
-//! Drivers make them from the live objects, the simulator makes them up; decisions take nothing else.
+//! Drivers make them from the live objects, tests make them up; decisions take nothing else.
 
 use std::time::Duration;
 

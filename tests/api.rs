@@ -137,6 +137,8 @@ async fn bad_fields_are_named() {
         (field("tools", json!([{ "type": "function" }])), "tools"),
         (field("response_format", json!({ "type": "json_object" })), "response_format"),
         (field("logit_bias", json!({ "5": 10 })), "logit_bias"),
+        (field("min_p", json!(0.1)), "min_p"),
+        (field("repeat_penalty", json!(1.1)), "repeat_penalty"),
         (prompt(json!(null)), "prompt"),
         (prompt(json!(5)), "prompt"),
         (prompt(json!(["a", "b"])), "prompt"),
@@ -172,7 +174,7 @@ async fn neutral_values_of_unsupported_fields_are_accepted() {
     let (world, _) = World::fake("").await;
     let neutral = json!({
         "n": 1, "logprobs": false, "top_logprobs": null, "logit_bias": {}, "presence_penalty": 0,
-        "frequency_penalty": 0.0, "tools": [], "tool_choice": "none", "response_format": { "type": "text" },
+        "frequency_penalty": 0.0, "min_p": 0, "repeat_penalty": 1.0, "ignore_eos": false, "tools": [], "tool_choice": "none", "response_format": { "type": "text" },
         "user": "someone", "metadata": { "a": 1 }, "max_tokens": null, "stop": null, "seed": -5,
         "messages": [{ "role": "developer", "content": [{ "type": "text", "text": "x" }] }],
     });

@@ -26,8 +26,8 @@ async fn sixty_four_streams_on_a_cold_server_all_complete() {
         assert!(streamed.done && streamed.error.is_none(), "{streamed:?}");
         assert!(streamed.finish.is_some() && streamed.text.len() > 5, "{streamed:?}");
     }
-    assert_eq!(world.metric("modelpool_requests_total", ",outcome=\"completed\"").await, 64.0);
-    assert_eq!(world.server.shut_down().await, 0);
+    world.wait_for("modelpool_requests_total", ",outcome=\"completed\"", |count| count == 64.0).await;
+    assert_eq!(world.server.shut_down().await, modelpool::cli::ShutDown { given_up: 0, workers_ended: true });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

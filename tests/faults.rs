@@ -180,7 +180,7 @@ async fn shutting_down_finishes_what_was_accepted_and_refuses_the_rest() {
         let streamed = streamed.unwrap();
         assert!(streamed.done && streamed.text == "abcdefghijklmnopqrstuvwxyz", "{streamed:?}");
     }
-    assert_eq!(stopping.await.unwrap(), 0, "requests given up");
+    assert_eq!(stopping.await.unwrap().given_up, 0);
     assert_eq!(controls.contexts.load(Relaxed), 0, "contexts left");
     assert!(client.get(&url).send().await.is_err(), "nobody listens any more");
 }
@@ -196,8 +196,47 @@ async fn a_drain_that_takes_too_long_ends_streams_with_an_error() {
     let (client, body) = (world.client.clone(), world.chat("hi", &json!({})));
     let running = tokio::spawn(async move { stream(&client, &url, &body).await });
     world.wait_for(LEASED, "", |leased| leased == 1.0).await;
-    assert_eq!(world.server.shut_down().await, 1);
+    assert_eq!(world.server.shut_down().await.given_up, 1);
     let broken = running.await.unwrap();
     assert!(!broken.done && broken.finish.is_none());
     assert_eq!(broken.error.unwrap()["error"]["code"], "shutting_down");
+}
+
+#[tokio::test]
+async fn a_drain_that_takes_too_long_answers_those_who_wait() {
+    let (world, controls) = World::fake_with(ONE_SLOT, |policy| {
+        policy.server.drain_timeout = Duration::from_millis(200);
+    })
+    .await;
+    slow(&controls, Duration::from_millis(50));
+    let url = format!("{}{CHAT}", world.url);
+    let asked: Vec<_> = (0..3)
+        .map(|_| {
+            let (client, url, body) = (world.client.clone(), url.clone(), world.chat("hi", &json!({})));
+            tokio::spawn(async move { common::post(&client, &url, &body).await })
+        })
+        .collect();
+    world.wait_for("modelpool_queue_depth", "", |depth| depth == 2.0).await;
+    assert_eq!(world.server.shut_down().await.given_up, 3);
+    for response in join_all(asked).await {
+        let response = response.unwrap();
+        assert_eq!(response.status(), 503);
+        assert!(response.headers().contains_key("retry-after"));
+        let answer: Value = response.json().await.unwrap();
+        assert_eq!(answer["error"]["code"], "shutting_down");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_the_queue_is_counted_as_cancelled() {
+    let (world, controls) = World::fake(ONE_SLOT).await;
+    slow(&controls, Duration::from_millis(50));
+    let first = world.post(CHAT, &world.chat("hi", &json!({ "stream": true }))).await;
+    let impatient =
+        reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(100)).build().unwrap();
+    let request = impatient.post(format!("{}{CHAT}", world.url)).json(&world.chat("hi", &json!({})));
+    assert!(request.send().await.is_err());
+    world.wait_for("modelpool_requests_total", ",outcome=\"cancelled\"", |count| count == 1.0).await;
+    slow(&controls, Duration::ZERO);
+    assert!(first.text().await.unwrap().ends_with("data: [DONE]\n\n"));
 }

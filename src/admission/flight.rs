@@ -89,6 +89,8 @@ struct RequestSink {
     metrics: ModelMetrics,
     arrived: Instant,
     last_token: Option<Instant>,
+    /// Whether there was text.
+    spoke: bool,
     /// `None` until the end is known; a sink dropped before was cancelled or lost.
     outcome: Option<Outcome>,
     started: bool,
@@ -105,6 +107,7 @@ impl RequestSink {
             metrics,
             arrived,
             last_token: None,
+            spoke: false,
             outcome: None,
             started: false,
             waited: grant.waited,
@@ -122,7 +125,11 @@ impl EventSink for RequestSink {
                 self.metrics.queue_wait.record(self.waited);
                 self.metrics.prompt_tokens.increment(u64::from(*prompt_tokens));
             }
-            Event::Text(_) => {}
+            Event::Text(_) => {
+                if !std::mem::replace(&mut self.spoke, true) {
+                    self.metrics.ttft.record(self.arrived.elapsed());
+                }
+            }
             Event::Finished { .. } => {
                 self.outcome = Some(Outcome::Completed);
                 self.metrics.end_to_end.record(self.arrived.elapsed());
@@ -138,9 +145,8 @@ impl EventSink for RequestSink {
 
     fn token(&mut self) {
         let now = Instant::now();
-        match self.last_token.replace(now) {
-            None => self.metrics.ttft.record(now.duration_since(self.arrived)),
-            Some(last) => self.metrics.itl.record(now.duration_since(last)),
+        if let Some(last) = self.last_token.replace(now) {
+            self.metrics.itl.record(now.duration_since(last));
         }
         self.metrics.generated_tokens.increment(1);
     }

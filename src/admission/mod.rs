@@ -21,15 +21,15 @@ use crate::clock::Clock;
 use crate::dispatch;
 use crate::policy::ModelPolicy;
 use crate::pool::{Pool, SlotLease};
-use crate::telemetry::ModelMetrics;
-use crate::units::ModelName;
+use crate::telemetry::{ModelMetrics, Outcome};
+use crate::units::{ModelName, Timestamp};
 use crate::view::QueueSignals;
 
 /// Why a request got no slot. Each says when to come back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// As many wait as may.
-    #[error("{waiting} requests are waiting for this model, which is all that its queue holds; try again in {} s", .retry_after.as_secs())]
+    #[error("this model's queue is full ({waiting} waiting); try again in {} s", .retry_after.as_secs())]
     QueueFull {
         /// Requests that wait.
         waiting: usize,
@@ -69,7 +69,7 @@ impl Rejection {
         match self {
             Self::QueueFull { .. } => "queue_full",
             Self::TimedOut { .. } => "queue_timeout",
-            Self::CannotLoad { .. } => "cannot_load",
+            Self::CannotLoad { .. } => "model_load_failed",
             Self::ShuttingDown { .. } => "shutting_down",
         }
     }
@@ -87,7 +87,7 @@ impl Rejection {
 }
 
 /// What a restarted server is given before clients come back.
-const RESTART_TIME: Duration = Duration::from_secs(5);
+pub const RESTART_TIME: Duration = Duration::from_secs(5);
 
 type Waiter = oneshot::Sender<Result<SlotLease, Rejection>>;
 
@@ -135,6 +135,8 @@ impl Drop for Demand {
 struct Waiting<'queue> {
     queue: &'queue ModelQueue,
     ticket: Ticket,
+    /// Whether the wait came to an end; if not, the client left.
+    ended: bool,
 }
 
 impl Drop for Waiting<'_> {
@@ -142,6 +144,9 @@ impl Drop for Waiting<'_> {
         // The sender is dropped outside of the lock.
         let left = self.queue.lock().waiting.remove(self.ticket);
         drop(left);
+        if !self.ended {
+            self.queue.metrics.ended(Outcome::Cancelled);
+        }
     }
 }
 
@@ -184,12 +189,6 @@ impl Admission {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// What a request is told after [`Admission::close`].
-    #[must_use]
-    pub const fn closed(&self) -> Rejection {
-        Rejection::ShuttingDown { retry_after: RESTART_TIME }
-    }
-
     /// Requests that wait or run, of all models.
     #[must_use]
     pub fn demand(&self) -> u32 {
@@ -220,16 +219,16 @@ impl Admission {
 
     /// Refuses all that wait for a model, because it cannot be loaded.
     pub fn refuse_waiting(&self, model: &ModelName, reason: &str, retry_after: Duration) {
-        let Some(queue) = self.models.get(model) else { return };
-        let waiters: Vec<Waiter> = {
-            let mut state = queue.lock();
-            std::iter::from_fn(|| state.waiting.pop()).collect()
-        };
-        for waiter in waiters {
-            let rejection =
-                Rejection::CannotLoad { reason: reason.into(), retry_after: whole_seconds(retry_after) };
-            // Whoever gave up in the meantime needs no answer.
-            drop(waiter.send(Err(rejection)));
+        let retry_after = whole_seconds(retry_after);
+        if let Some(queue) = self.models.get(model) {
+            refuse(queue, &Rejection::CannotLoad { reason: reason.into(), retry_after });
+        }
+    }
+
+    /// Refuses all that wait for any model, because the server stops and will not get to them.
+    pub fn refuse_all(&self) {
+        for queue in self.models.values() {
+            refuse(queue, &Rejection::ShuttingDown { retry_after: RESTART_TIME });
         }
     }
 
@@ -269,37 +268,15 @@ impl Admission {
 
     /// Waits for a slot.
     async fn acquire(&self, queue: &Arc<ModelQueue>) -> Result<Grant, Rejection> {
-        if self.is_closed() {
-            return Err(self.closed());
-        }
         let begun = self.clock.now();
-        let (demand, ticket, receiver) = {
-            let mut state = queue.lock();
-            let lease = if state.waiting.is_empty() { self.try_lease(&queue.policy.name) } else { None };
-            let (sender, receiver) = oneshot::channel();
-            let ticket = match &lease {
-                Some(_) => None,
-                None => match state.waiting.push(sender, begun) {
-                    Ok(ticket) => Some(ticket),
-                    Err(_) => {
-                        return Err(Rejection::QueueFull {
-                            waiting: state.waiting.len(),
-                            retry_after: whole_seconds(state.waiting.oldest_wait(begun)),
-                        });
-                    }
-                },
-            };
-            state.demand += 1;
-            state.peak_demand = state.peak_demand.max(state.demand);
-            let demand = Demand(Arc::clone(queue));
-            if let Some(lease) = lease {
-                return Ok(Grant { lease, demand, waited: Duration::ZERO });
-            }
-            (demand, ticket, receiver)
+        let (demand, ticket, receiver) = match self.enter(queue, begun)? {
+            Entry::Granted(grant) => return Ok(grant),
+            Entry::Waits { demand, ticket, receiver } => (demand, ticket, receiver),
         };
         self.wake.notify_one();
-        let _waiting = ticket.map(|ticket| Waiting { queue, ticket });
+        let mut waiting = Waiting { queue, ticket, ended: false };
         let outcome = tokio::time::timeout(queue.policy.queue.timeout, receiver).await;
+        waiting.ended = true;
         let waited = self.clock.now().since(begun);
         match outcome {
             Ok(Ok(Ok(lease))) => Ok(Grant { lease, demand, waited }),
@@ -310,6 +287,49 @@ impl Admission {
                 retry_after: whole_seconds(waited),
             }),
         }
+    }
+
+    /// Takes a slot if nobody waits before, or a place in the queue: under one lock, so that nobody overtakes.
+    fn enter(&self, queue: &Arc<ModelQueue>, now: Timestamp) -> Result<Entry, Rejection> {
+        let mut state = queue.lock();
+        if self.is_closed() {
+            return Err(Rejection::ShuttingDown { retry_after: RESTART_TIME });
+        }
+        let lease = if state.waiting.is_empty() { self.try_lease(&queue.policy.name) } else { None };
+        let demand = |state: &mut QueueState| {
+            state.demand += 1;
+            state.peak_demand = state.peak_demand.max(state.demand);
+            Demand(Arc::clone(queue))
+        };
+        if let Some(lease) = lease {
+            return Ok(Entry::Granted(Grant { lease, demand: demand(&mut state), waited: Duration::ZERO }));
+        }
+        let (sender, receiver) = oneshot::channel();
+        match state.waiting.push(sender, now) {
+            Ok(ticket) => Ok(Entry::Waits { demand: demand(&mut state), ticket, receiver }),
+            Err(_) => Err(Rejection::QueueFull {
+                waiting: state.waiting.len(),
+                retry_after: whole_seconds(state.waiting.oldest_wait(now)),
+            }),
+        }
+    }
+}
+
+/// What became of a request that came in.
+enum Entry {
+    Granted(Grant),
+    Waits { demand: Demand, ticket: Ticket, receiver: oneshot::Receiver<Result<SlotLease, Rejection>> },
+}
+
+/// Refuses all that wait in a queue.
+fn refuse(queue: &ModelQueue, rejection: &Rejection) {
+    let waiters: Vec<Waiter> = {
+        let mut state = queue.lock();
+        std::iter::from_fn(|| state.waiting.pop()).collect()
+    };
+    for waiter in waiters {
+        // Whoever gave up in the meantime needs no answer.
+        drop(waiter.send(Err(rejection.clone())));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The waiting room of one model: first come, first served, bounded.
 //!
-//! PURE: no clock and no channel; what waits is the caller's. The simulator uses it with requests of its own.
+//! PURE: no clock and no channel; what waits is the caller's.
 
 use std::collections::VecDeque;
 use std::time::Duration;

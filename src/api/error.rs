@@ -7,7 +7,7 @@ use http::header::{HeaderValue, RETRY_AFTER};
 use serde::Serialize;
 use warp::reply::{Reply, Response};
 
-use crate::admission::Rejection;
+use crate::admission::{RESTART_TIME, Rejection};
 use crate::chat::ChatError;
 use crate::generation::GenerationError;
 
@@ -130,8 +130,13 @@ impl ApiError {
         let reply = warp::reply::json(&self.body(prompt_field));
         let mut response = warp::reply::with_status(reply, status).into_response();
         let headers = response.headers_mut();
-        if let Self::Rejected(rejection) = self {
-            headers.insert(RETRY_AFTER, HeaderValue::from(rejection.retry_after().as_secs()));
+        let retry_after = match self {
+            Self::Rejected(rejection) => Some(rejection.retry_after()),
+            Self::Generation(GenerationError::Stopped) => Some(RESTART_TIME),
+            _ => None,
+        };
+        if let Some(wait) = retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
         }
         if let Self::MethodNotAllowed { allowed, .. } = self {
             headers.insert(http::header::ALLOW, HeaderValue::from_static(allowed));

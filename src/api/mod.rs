@@ -157,10 +157,6 @@ impl Api {
         S: Stream<Item = Result<B, warp::Error>>,
         B: Buf,
     {
-        if self.admission.is_closed() {
-            // Before the body is read: a client that is going to be refused need not send it.
-            return Err(self.admission.closed().into());
-        }
         let bytes = body::read(body, self.max_body_bytes.0).await?;
         let job = request::read(&bytes, shape, &self.catalog)?;
         let model = &job.model.policy.name;

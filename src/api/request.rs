@@ -140,53 +140,59 @@ pub fn read<'catalog>(
     })
 }
 
-/// Fields that would change the answer, with the values that mean "as if it were not there".
+/// Fields that would change the answer, each with the number that means "as if it were not there".
+const UNSUPPORTED: [(&str, f64); 25] = [
+    ("n", 1.0),
+    ("best_of", 1.0),
+    ("echo", 0.0),
+    ("suffix", 0.0),
+    ("logprobs", 0.0),
+    ("top_logprobs", 0.0),
+    ("logit_bias", 0.0),
+    ("presence_penalty", 0.0),
+    ("frequency_penalty", 0.0),
+    ("tools", 0.0),
+    ("tool_choice", 0.0),
+    ("functions", 0.0),
+    ("function_call", 0.0),
+    ("response_format", 0.0),
+    ("audio", 0.0),
+    ("grammar", 0.0),
+    ("json_schema", 0.0),
+    ("min_p", 0.0),
+    ("typical_p", 1.0),
+    ("repeat_penalty", 1.0),
+    ("repetition_penalty", 1.0),
+    ("mirostat", 0.0),
+    ("dry_multiplier", 0.0),
+    ("xtc_probability", 0.0),
+    ("ignore_eos", 0.0),
+];
+
 fn refuse_unsupported(object: &Map<String, Value>) -> Result<(), ApiError> {
-    const UNSUPPORTED: [&str; 17] = [
-        "n",
-        "best_of",
-        "echo",
-        "suffix",
-        "logprobs",
-        "top_logprobs",
-        "logit_bias",
-        "presence_penalty",
-        "frequency_penalty",
-        "tools",
-        "tool_choice",
-        "functions",
-        "function_call",
-        "response_format",
-        "audio",
-        "grammar",
-        "json_schema",
-    ];
-    for field in UNSUPPORTED {
-        let Some(value) = object.get(field) else { continue };
-        let neutral = match value {
-            Value::Null | Value::Bool(false) => true,
-            Value::Number(number) => {
-                number.as_f64() == Some(if matches!(field, "n" | "best_of") { 1.0 } else { 0.0 })
-            }
-            Value::String(text) => {
-                text.is_empty()
-                    || matches!((field, text.as_str()), ("tool_choice" | "function_call", "none" | "auto"))
-            }
-            Value::Array(items) => items.is_empty(),
-            Value::Object(fields) => {
-                fields.is_empty()
-                    || (field == "response_format" && fields.get("type") == Some(&"text".into()))
-            }
-            Value::Bool(true) => false,
-        };
-        if !neutral {
-            return Err(ApiError::invalid(
-                field,
-                format!("{field}: this server does not support it; leave it out"),
-            ));
+    for (field, neutral) in UNSUPPORTED {
+        if object.get(field).is_some_and(|value| !is_neutral(field, value, neutral)) {
+            let message = format!("{field}: this server does not support it; leave it out");
+            return Err(ApiError::invalid(field, message));
         }
     }
     Ok(())
+}
+
+/// Whether a field's value means the same as leaving the field out.
+fn is_neutral(field: &str, value: &Value, neutral: f64) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_f64().is_some_and(|number| number.total_cmp(&neutral).is_eq()),
+        Value::String(text) if matches!(field, "tool_choice" | "function_call") => {
+            text == "none" || text == "auto"
+        }
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) if field == "response_format" => fields.get("type") == Some(&"text".into()),
+        Value::Object(fields) => fields.is_empty(),
+    }
 }
 
 fn sampling(raw: &RawRequest, default: &SamplingPolicy) -> Result<SamplingSettings, ApiError> {

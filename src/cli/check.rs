@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use super::server::read_catalog;
+use super::server::{read_catalog, usable_cpu_threads};
+use crate::engine::llama::compute_devices;
 use crate::policy::Policy;
+use crate::units::DeviceId;
 
 /// Prints what the policy serves.
 ///
@@ -24,6 +26,12 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
             model.policy.slots,
             model.policy.context_tokens
         );
+        let threads = usable_cpu_threads(&policy);
+        if scale.max_instances > threads && compute_devices() == [DeviceId::Host] {
+            println!(
+                "    note: {threads} CPU threads and no GPU: no more than {threads} instances run at once"
+            );
+        }
         for variant in &model.variants {
             println!(
                 "    {}: weights {}, each instance about {} more",

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-pub use server::{Server, ServerOptions};
+pub use server::{Server, ServerOptions, ShutDown};
 
 use crate::policy::{Policy, PolicyError};
 
@@ -80,7 +80,12 @@ pub fn main() -> ExitCode {
 
 /// Logs to standard error; colours only on a terminal, and not where `NO_COLOR` is set.
 fn start_log() {
-    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
+    let wanted = std::env::var(LOG_VARIABLE).ok().filter(|text| !text.is_empty());
+    let filter = wanted.as_deref().map_or_else(|| Ok(EnvFilter::new(DEFAULT_LOG)), EnvFilter::try_new);
+    let filter = filter.unwrap_or_else(|error| {
+        eprintln!("warning: {LOG_VARIABLE} cannot be read ({error}); logging as if it were not set");
+        EnvFilter::new(DEFAULT_LOG)
+    });
     let colours =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::server::{Server, ServerOptions};
+use super::server::{Server, ServerOptions, ShutDown};
 use super::{ServeArguments, read_policy, relaunch};
 use crate::policy::Policy;
 
@@ -15,7 +15,7 @@ use crate::policy::Policy;
 ///
 /// What keeps the server from starting, or a part of it that ended by itself.
 pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
-    relaunch::with_sleeping_threads();
+    relaunch::with_environment();
     let mut policy = read_policy(arguments.policy.as_ref())?;
     if let Some(listen) = arguments.listen {
         policy.server.listen = listen;
@@ -30,25 +30,34 @@ async fn serve(policy: &Policy) -> anyhow::Result<()> {
     let mut server = Server::start(policy, ServerOptions::of_this_machine(policy)).await?;
     announce(policy, &server);
     let broken = tokio::select! {
-        name = signals.next() => {
-            tracing::info!(signal = name, "draining; a second signal ends at once");
+        signal = signals.next() => {
+            tracing::info!(signal = signal.name(), "draining; a second signal ends at once");
             None
         }
         part = server.broken() => Some(part),
     };
     tokio::spawn(async move {
-        let name = signals.next().await;
-        tracing::warn!(signal = name, "second signal: ending at once");
-        std::process::exit(1);
+        let signal = signals.next().await;
+        tracing::warn!(signal = signal.name(), "second signal: ending at once");
+        end_at_once(signal.exit_code());
     });
-    let given_up = server.shut_down().await;
+    let ShutDown { given_up, workers_ended } = server.shut_down().await;
     if given_up > 0 {
         tracing::warn!(given_up, "requests were given up because drain_timeout_ms was over");
+    }
+    if !workers_ended {
+        tracing::warn!("workers were still busy, most likely loading; they end with the process");
+        end_at_once(i32::from(broken.is_some()));
     }
     match broken {
         Some(part) => anyhow::bail!("{part} ended unexpectedly; the log says why"),
         None => Ok(()),
     }
+}
+
+/// Ends the process without running llama.cpp's destructors, which crash while its threads still compute.
+fn end_at_once(code: i32) -> ! {
+    signal_hook::low_level::exit(code)
 }
 
 /// Where it listens and a command that works, on standard output.
@@ -85,10 +94,24 @@ impl Signals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> Ending {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Ending(SignalKind::terminate()),
+            _ = self.interrupt.recv() => Ending(SignalKind::interrupt()),
         }
+    }
+}
+
+/// A signal that came.
+struct Ending(SignalKind);
+
+impl Ending {
+    fn name(&self) -> &'static str {
+        if self.0 == SignalKind::terminate() { "SIGTERM" } else { "SIGINT" }
+    }
+
+    /// 128 and the signal's number, as shells report a program that a signal ended.
+    fn exit_code(&self) -> i32 {
+        128 + self.0.as_raw_value()
     }
 }

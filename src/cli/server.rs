@@ -27,6 +27,8 @@ use crate::worker::{ThreadSpawner, WorkerSpawner};
 
 /// How often a drain looks whether all requests have ended.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
+/// What workers get to end in: a load cannot be interrupted, and nobody waits for it any more.
+const WORKER_PATIENCE: Duration = Duration::from_secs(5);
 /// What connections get to send their last bytes after all requests have ended.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -46,8 +48,7 @@ impl ServerOptions {
     /// llama.cpp on this machine, within the policy's limits.
     #[must_use]
     pub fn of_this_machine(policy: &Policy) -> Self {
-        let usable = gpu::cpu_threads();
-        let cpu_threads = policy.devices.cpu_threads.map_or(usable, |limit| limit.min(usable)).get();
+        let cpu_threads = usable_cpu_threads(policy);
         Self {
             spawner: Arc::new(ThreadSpawner::new(LlamaLoader, cpu_threads)),
             devices: compute_devices(),
@@ -55,6 +56,12 @@ impl ServerOptions {
             memory: gpu::system(),
         }
     }
+}
+
+/// CPU threads of this machine, within the policy's limit.
+pub(super) fn usable_cpu_threads(policy: &Policy) -> u32 {
+    let usable = gpu::cpu_threads();
+    policy.devices.cpu_threads.map_or(usable, |limit| limit.min(usable)).get()
 }
 
 /// Reads all model files of a policy, after unpacking the embedded ones.
@@ -77,6 +84,15 @@ pub(super) fn read_catalog(policy: &Policy) -> anyhow::Result<Catalog> {
         }
     }
     Ok(Catalog::read(&policy.models, &folder)?)
+}
+
+/// How a shutdown went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShutDown {
+    /// Requests that were accepted and could not be finished in time.
+    pub given_up: u32,
+    /// Whether all workers have ended; one that loads cannot be interrupted.
+    pub workers_ended: bool,
 }
 
 /// A server that accepts requests.
@@ -155,21 +171,21 @@ impl Server {
         }
     }
 
-    /// Takes nothing new, finishes what was accepted within `drain_timeout`, and stops all workers. Returns how
-    /// many requests had to be given up.
-    pub async fn shut_down(self) -> u32 {
+    /// Takes nothing new, finishes what was accepted within `drain_timeout`, and stops all workers.
+    pub async fn shut_down(self) -> ShutDown {
         self.admission.close();
         let deadline = tokio::time::Instant::now() + self.drain_timeout;
         while self.admission.demand() > 0 && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(DRAIN_POLL).await;
         }
         let given_up = self.admission.demand();
+        self.admission.refuse_all();
         // Workers first: what still runs ends with an error that its connection can still send.
         self.stop_controlling.cancel();
-        join(self.controlling).await;
+        let workers_ended = tokio::time::timeout(WORKER_PATIENCE, join(self.controlling)).await.is_ok();
         self.stop_listening.cancel();
         join(self.listening).await;
-        given_up
+        ShutDown { given_up, workers_ended }
     }
 }
 

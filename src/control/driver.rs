@@ -125,6 +125,8 @@ impl Controller {
         while let Ok(event) = self.events.try_recv() {
             self.fleet.handle(event, now);
         }
+        // What was predicted has become real: only a new reading shows it.
+        self.memory_read = None;
     }
 
     /// Observe, step, act.
@@ -230,10 +232,10 @@ impl Controller {
         let changed = self.reasons.insert(step.model.clone(), name) != Some(name);
         gauge!(names::TARGET_INSTANCES, "model" => step.model.to_string())
             .set(f64::from(step.target_instances));
+        self.setup.admission.explain(&step.model, step.reason.to_string());
         if !changed && starts + drains == 0 {
             return;
         }
-        self.setup.admission.explain(&step.model, step.reason.to_string());
         counter!(names::DECISIONS, "model" => step.model.to_string(), "reason" => name).increment(1);
         if step.reason == Reason::Steady {
             tracing::debug!(model = %step.model, target = step.target_instances, "steady");

@@ -1,6 +1,6 @@
 //! An engine without a model: continues the alphabet.
 //!
-//! For tests and simulations of everything around the engine. After the byte `a` comes `b`, after `z` the end;
+//! For tests of everything around the engine. After the byte `a` comes `b`, after `z` the end;
 //! any other byte is followed by `a`. It checks what llama.cpp only assumes (positions without gaps, batches
 //! within their size, logits asked for) and panics where the engine breaks a rule.
 

@@ -33,7 +33,7 @@ impl Fleet {
             worker.state = WorkerState::Loaded;
         }
         let (model, variant) = (worker.model.clone(), worker.variant);
-        self.failures.remove(&(model.clone(), variant));
+
         let name = self.variant_name(&model, variant);
         tracing::info!(%model, variant = name, worker = %id, took_ms = millis(took), "loaded");
         histogram!(names::LOAD_DURATION, "model" => model.to_string(), "variant" => name.clone())
@@ -80,6 +80,9 @@ impl Fleet {
         member.instance = Some(Arc::new(Instance::new(identity, member.slots, port, on_free)));
         member.state = InstanceState::Ready;
         self.changed = true;
+        // Only now is the variant known to work: weights can load where a context does not fit.
+        let variant = (member.identity.model.clone(), member.identity.variant);
+        self.failures.remove(&variant);
     }
 
     fn instance_failed(&mut self, id: InstanceId, reason: &str, now: Timestamp) {
@@ -90,6 +93,9 @@ impl Fleet {
         if let Some(instance) = &member.instance {
             instance.drain();
         }
+        counter!(names::INSTANCE_FAILURES, "model" => identity.model.to_string(),
+            "variant" => identity.variant_name.to_string())
+        .increment(1);
         self.note_failure(&identity.model, identity.variant, reason, now);
         self.forget_instance(id);
     }

@@ -180,13 +180,15 @@ impl Fleet {
     /// Stops instances that have drained.
     pub fn collect(&mut self) {
         for member in self.members.values_mut() {
-            if let (InstanceState::Draining, false, Some(instance)) =
-                (member.state, member.stopping, &member.instance)
-            {
-                // A full inbox is read in time; the next round tries again.
-                if instance.leased() == 0 {
-                    member.stopping = instance.send(InstanceCommand::Stop).is_ok();
-                }
+            let Some(instance) = &member.instance else { continue };
+            // A request that finds an instance's thread deaf lets it drain, too.
+            if member.state == InstanceState::Ready && instance.view(0).state == InstanceState::Draining {
+                member.state = InstanceState::Draining;
+                self.changed = true;
+            }
+            // A full inbox is read in time; the next round tries again.
+            if member.state == InstanceState::Draining && !member.stopping && instance.leased() == 0 {
+                member.stopping = instance.send(InstanceCommand::Stop).is_ok();
             }
         }
     }

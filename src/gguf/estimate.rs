@@ -1,7 +1,7 @@
 //! Predicts from a header how much memory an instance takes, before anything is loaded.
 //!
 //! Pure arithmetic, saturating: a hostile header gives an absurd prediction, never a panic. The
-//! predictions only decide whether a load is tried; what it took is measured afterwards.
+//! predictions only decide whether a load is tried.
 
 use crate::units::ByteCount;
 

@@ -1,4 +1,4 @@
-//! A memory reader that gives what a test or the simulator has set.
+//! A memory reader that gives what a test has set.
 //!
 //! Pure but for one mutex: reads no clock and no device.
 

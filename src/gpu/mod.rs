@@ -1,9 +1,9 @@
 //! Reads how much memory the host and its GPUs have left.
 //!
 //! A driver room: it reads `/proc`, the control groups and NVIDIA's driver, and hands out plain values
-//! behind [`MemoryReader`]. It decides nothing. Callers: the control loop's driver, some times a second,
-//! and a worker that measures its own load. `nvml.rs` alone uses nvml-wrapper; `fake.rs` is the reader
-//! for tests and for the simulator.
+//! behind [`MemoryReader`]. It decides nothing. Caller: the control loop's driver, some times a second.
+//! `nvml.rs` alone uses nvml-wrapper; `fake.rs` is the reader
+//! for tests.
 
 mod cgroup;
 mod fake;

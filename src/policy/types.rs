@@ -36,7 +36,7 @@ pub struct ServerPolicy {
 /// How much of the machine may be used.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DevicesPolicy {
-    /// Share of each GPU's memory that stays free, 0 to 0.9.
+    /// Share of each device's memory, GPUs and host, that stays free, 0 to 0.9.
     pub headroom_fraction: f64,
     /// How much host memory all instances together may hold.
     pub host_memory_limit: MemoryLimit,

@@ -33,7 +33,7 @@ metrics! {
     gauge QUEUE_OLDEST_WAIT = "modelpool_queue_oldest_wait_seconds", "How long the first waiting request has waited";
     histogram QUEUE_WAIT = "modelpool_queue_wait_seconds", "Time from admission to a slot";
     gauge IN_FLIGHT = "modelpool_requests_in_flight", "Requests that hold a slot";
-    histogram TTFT = "modelpool_ttft_seconds", "Time from the request's arrival to its first token, queueing included";
+    histogram TTFT = "modelpool_ttft_seconds", "Time from the request's arrival to its first text, queueing included";
     histogram ITL = "modelpool_itl_seconds", "Time between consecutive tokens of a generation";
     histogram END_TO_END = "modelpool_request_duration_seconds", "Time from the request's arrival to the end of its answer";
     counter PROMPT_TOKENS = "modelpool_prompt_tokens_total", "Prompt tokens of accepted requests";
@@ -47,6 +47,7 @@ metrics! {
     counter INSTANCE_STARTS = "modelpool_instance_starts_total", "Instances started, by reason";
     histogram INSTANCE_START_DURATION = "modelpool_instance_start_duration_seconds", "Time from the decision to a ready instance, load included";
     counter INSTANCE_STOPS = "modelpool_instance_stops_total", "Instances drained, by reason";
+    counter INSTANCE_FAILURES = "modelpool_instance_failures_total", "Instances that could not be made or broke";
     counter UNLOADS = "modelpool_unloads_total", "Weights unloaded because their last instance went";
     counter DECISIONS = "modelpool_scaling_decisions_total", "Scaling decisions by reason, counted when the reason changes";
     gauge MEMORY_TOTAL = "modelpool_memory_total_bytes", "Memory of a device";

@@ -89,7 +89,7 @@ impl<C: Context> Service<'_, C> {
     }
 
     fn set_threads(&mut self, threads: u32) -> Result<(), String> {
-        // All permits: the new context warms its threads up.
+        // The new context warms its threads up.
         let _permits = self.gate.map(|gate| gate.enter(self.threads.max(threads)));
         self.engine.set_threads(threads).map_err(|error| error.to_string())?;
         self.threads = threads;
