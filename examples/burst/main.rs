@@ -168,12 +168,12 @@ impl Report {
         self.ttfts.sort_unstable();
         let percentile = |share: usize| {
             let at = (self.ttfts.len() * share / 100).min(self.ttfts.len().saturating_sub(1));
-            self.ttfts.get(at).map_or(f64::NAN, |ttft| ttft.as_secs_f64() * 1e3)
+            self.ttfts.get(at).map_or("-".to_owned(), |ttft| format!("{:.0} ms", ttft.as_secs_f64() * 1e3))
         };
         println!("answered    {} in {:.2} s", self.answered, took.as_secs_f64());
         println!("complete    {}", self.answered - self.faults.len());
         println!("tokens/s    {:.0}", self.tokens as f64 / took.as_secs_f64());
-        println!("TTFT        p50 {:.0} ms, p99 {:.0} ms", percentile(50), percentile(99));
+        println!("TTFT        p50 {}, p99 {}", percentile(50), percentile(99));
         for fault in self.faults.iter().take(5) {
             println!("fault       {fault}");
         }

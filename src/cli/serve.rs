@@ -1,12 +1,10 @@
 //! `modelpool serve`: a server that lives until a signal ends it.
 
-use std::io::Write;
-
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::server::{Server, ServerOptions, ShutDown};
-use super::{ServeArguments, read_policy, relaunch};
+use super::{ServeArguments, print, read_policy, relaunch};
 use crate::policy::Policy;
 
 /// Runs until SIGTERM or SIGINT; a second one ends the process at once.
@@ -78,9 +76,7 @@ fn announce(policy: &Policy, server: &Server) {
     let text = format!(
         "{text}\n  curl -N http://{address}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'\n\n"
     );
-    // Nobody may be reading; that is no reason not to serve.
-    let mut out = std::io::stdout().lock();
-    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+    print(&text);
 }
 
 /// The signals that end a server.

@@ -68,18 +68,11 @@ fn likeliest(logits: &[f32]) -> Token {
 /// selection algorithm.
 pub fn candidates(logits: &[f32], settings: &SamplingSettings, out: &mut Vec<Candidate>) {
     out.clear();
-    out.extend(
-        logits.iter().enumerate().filter(|(_, logit)| !logit.is_nan()).map(|(index, logit)| Candidate {
-            token: token(index),
-            logit: *logit,
-            probability: 0.0,
-        }),
-    );
     let keep = settings.top_k as usize;
-    if keep > 0 && keep < out.len() {
-        // A partial selection first: sorting a vocabulary of 128k for every token would cost more than decoding.
-        out.select_nth_unstable_by(keep - 1, likelier);
-        out.truncate(keep);
+    if keep > 0 && keep < logits.len() {
+        select(logits, keep, out);
+    } else {
+        out.extend(possible(logits));
     }
     out.sort_unstable_by(likelier);
     if settings.top_p < 1.0 {
@@ -92,6 +85,39 @@ pub fn candidates(logits: &[f32], settings: &SamplingSettings, out: &mut Vec<Can
         out.truncate(kept.map_or(out.len(), |last| last + 1));
     }
     softmax(out, settings.temperature);
+}
+
+/// Fills `out` with the `keep` likeliest tokens in any order, in one pass over the logits.
+///
+/// `out` collects what exceeds a threshold; whenever it holds twice as many as wanted, the better half stays and
+/// its worst becomes the threshold. Nearly all of a vocabulary of 128k then costs one comparison each, where
+/// building and partitioning a list of it for every token would cost more than decoding on a GPU.
+fn select(logits: &[f32], keep: usize, out: &mut Vec<Candidate>) {
+    let mut threshold = f32::NEG_INFINITY;
+    for candidate in possible(logits) {
+        // An equal one has a larger id than those already there, and comes after them.
+        if candidate.logit > threshold {
+            out.push(candidate);
+            if out.len() == 2 * keep {
+                out.select_nth_unstable_by(keep - 1, likelier);
+                out.truncate(keep);
+                threshold = out[keep - 1].logit;
+            }
+        }
+    }
+    if out.len() > keep {
+        out.select_nth_unstable_by(keep - 1, likelier);
+        out.truncate(keep);
+    }
+}
+
+/// All tokens that have a logit.
+fn possible(logits: &[f32]) -> impl Iterator<Item = Candidate> {
+    logits.iter().enumerate().filter(|(_, logit)| !logit.is_nan()).map(|(index, logit)| Candidate {
+        token: token(index),
+        logit: *logit,
+        probability: 0.0,
+    })
 }
 
 fn likelier(a: &Candidate, b: &Candidate) -> Ordering {
@@ -135,6 +161,8 @@ fn token(index: usize) -> Token {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const ALL: SamplingSettings = SamplingSettings { temperature: 1.0, top_k: 0, top_p: 1.0, seed: 7 };
@@ -188,5 +216,20 @@ mod tests {
         assert_ne!(uniform(1, 5).to_bits(), uniform(1, 6).to_bits());
         assert_ne!(uniform(1, 5).to_bits(), uniform(2, 5).to_bits());
         assert!((0..10_000).map(|i| uniform(3, i)).all(|u| (0.0..1.0).contains(&u)));
+    }
+
+    proptest! {
+        /// Few distinct values make many ties.
+        #[test]
+        fn one_pass_finds_what_a_full_sort_finds(
+            logits in proptest::collection::vec(-4i8..4, 1..400), keep in 1u32..40,
+        ) {
+            let logits: Vec<f32> = logits.into_iter().map(f32::from).collect();
+            let mut sorted: Vec<Candidate> = possible(&logits).collect();
+            sorted.sort_by(likelier);
+            sorted.truncate(keep as usize);
+            let expected: Vec<Token> = sorted.iter().map(|candidate| candidate.token).collect();
+            prop_assert_eq!(kept(&logits, SamplingSettings { top_k: keep, ..ALL }), expected);
+        }
     }
 }
