@@ -34,6 +34,9 @@ const MEMORY_INTERVAL: Duration = Duration::from_millis(500);
 /// Time between two clean-ups of the metrics' recorder.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Least time between two log lines about decisions that change nothing: under load their reasons alternate.
+const IDLE_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
 /// What the controller works with.
 pub struct Setup {
     /// The models.
@@ -60,6 +63,14 @@ pub struct Setup {
     pub metrics: PrometheusHandle,
 }
 
+/// The last decision for a model, so that only changes are counted and logged.
+#[derive(Clone, Copy, Default)]
+struct Note {
+    reason: &'static str,
+    /// When a decision that changed nothing was last logged.
+    idle_logged: Option<Timestamp>,
+}
+
 /// The controller.
 pub struct Controller {
     setup: Setup,
@@ -70,8 +81,8 @@ pub struct Controller {
     memory: Vec<DeviceMemory>,
     memory_read: Option<Timestamp>,
     upkeep: Timestamp,
-    /// The last decision's reason by model, so that only changes are logged.
-    reasons: HashMap<ModelName, &'static str>,
+    /// What was last decided, by model.
+    notes: HashMap<ModelName, Note>,
 }
 
 impl Controller {
@@ -90,7 +101,7 @@ impl Controller {
             memory: Vec::new(),
             memory_read: None,
             upkeep: Timestamp::default(),
-            reasons: HashMap::new(),
+            notes: HashMap::new(),
             setup,
         }
     }
@@ -204,7 +215,7 @@ impl Controller {
     }
 
     fn act(&mut self, step: &ModelStep, now: Timestamp) {
-        self.note(step);
+        self.note(step, now);
         let reason = step.reason.name();
         for action in &step.actions {
             match *action {
@@ -225,25 +236,31 @@ impl Controller {
     }
 
     /// Logs and counts a decision that differs from the one before, or does something.
-    fn note(&mut self, step: &ModelStep) {
-        let name = step.reason.name();
-        let starts = step.actions.iter().filter(|action| matches!(action, Action::Start { .. })).count();
-        let drains = step.actions.iter().filter(|action| matches!(action, Action::Drain { .. })).count();
-        let changed = self.reasons.insert(step.model.clone(), name) != Some(name);
+    fn note(&mut self, step: &ModelStep, now: Timestamp) {
+        let reason = step.reason.name();
+        let count = |wanted: fn(&Action) -> bool| step.actions.iter().filter(|action| wanted(action)).count();
+        let starts = count(|action| matches!(action, Action::Start { .. }));
+        let drains = count(|action| matches!(action, Action::Drain { .. }));
         gauge!(names::TARGET_INSTANCES, "model" => step.model.to_string())
             .set(f64::from(step.target_instances));
         self.setup.admission.explain(&step.model, step.reason.to_string());
-        if !changed && starts + drains == 0 {
+        let note = self.notes.entry(step.model.clone()).or_default();
+        let changed = std::mem::replace(&mut note.reason, reason) != reason;
+        let acts = starts + drains > 0;
+        if !changed && !acts {
             return;
         }
-        counter!(names::DECISIONS, "model" => step.model.to_string(), "reason" => name).increment(1);
-        if step.reason == Reason::Steady {
-            tracing::debug!(model = %step.model, target = step.target_instances, "steady");
-        } else {
-            let limit = step.limit.map(tracing::field::display);
-            tracing::info!(model = %step.model, target = step.target_instances, starts, drains,
-                reason = %step.reason, limit, "scaling");
+        counter!(names::DECISIONS, "model" => step.model.to_string(), "reason" => reason).increment(1);
+        if !acts {
+            let recent = note.idle_logged.is_some_and(|last| now.since(last) < IDLE_LOG_INTERVAL);
+            if step.reason == Reason::Steady || recent {
+                return;
+            }
+            note.idle_logged = Some(now);
         }
+        let limit = step.limit.map(tracing::field::display);
+        tracing::info!(model = %step.model, target = step.target_instances, starts, drains,
+            reason = %step.reason, limit, "scaling");
     }
 
     fn report(&self, observation: &Observation) {
