@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes sure that what compiling llama.cpp needs is here: cmake, a C++ compiler, and libclang for its bindings.
+# Makes sure that what compiling llama.cpp needs is here: cmake, a C++ compiler, and libclang for its bindings; and
+# curl, for the command that the server prints and for its test.
 # Installs what is missing on Debian and Ubuntu; elsewhere says what to install.
 set -eu
 
@@ -7,6 +8,7 @@ missing=""
 command -v cmake >/dev/null 2>&1 || missing="$missing cmake"
 command -v c++ >/dev/null 2>&1 || missing="$missing g++"
 command -v make >/dev/null 2>&1 || missing="$missing make"
+command -v curl >/dev/null 2>&1 || missing="$missing curl"
 
 # bindgen finds libclang through LIBCLANG_PATH, the linker's cache, or an LLVM folder.
 have_libclang() {
