@@ -91,7 +91,9 @@ fn serves_from_any_folder_and_the_printed_command_works() {
         let output = Command::new("sh").args(["-c", line]).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(
-            output.status.success() && text.contains("chat.completion.chunk") && text.ends_with("data: [DONE]\n\n"),
+            output.status.success()
+                && text.contains("chat.completion.chunk")
+                && text.ends_with("data: [DONE]\n\n"),
             "{text}"
         );
     }
