@@ -10,12 +10,16 @@ command -v c++ >/dev/null 2>&1 || missing="$missing g++"
 command -v make >/dev/null 2>&1 || missing="$missing make"
 command -v curl >/dev/null 2>&1 || missing="$missing curl"
 
-# bindgen finds libclang through LIBCLANG_PATH, the linker's cache, or an LLVM folder.
+# bindgen needs the library and the compiler's own headers. Debian's package has both; the library alone, or the C++
+# library of nearly the same name that graphics drivers bring, would not do.
 have_libclang() {
   [ -n "${LIBCLANG_PATH:-}" ] && return 0
   [ "$(uname)" = Darwin ] && return 0
-  { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null; } | grep -q 'libclang[-.0-9]*\.so' && return 0
-  ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1
+  if command -v dpkg-query >/dev/null 2>&1; then
+    dpkg-query -W -f '${Status}\n' libclang-dev 'libclang-[0-9]*-dev' 2>/dev/null | grep -q '^install ok installed'
+  else
+    { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null; } | grep -q 'libclang\(-[0-9.]*\)\{0,1\}\.so'
+  fi
 }
 have_libclang || missing="$missing libclang-dev"
 

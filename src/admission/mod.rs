@@ -156,12 +156,12 @@ pub struct Admission {
     clock: Clock,
     models: HashMap<ModelName, Arc<ModelQueue>>,
     closed: AtomicBool,
-    /// Tells the controller that somebody waits.
+    /// Tells the controller that somebody waits for a model without instances.
     wake: Arc<Notify>,
 }
 
 impl Admission {
-    /// Open, with empty queues. `wake` is notified when a request begins to wait.
+    /// Open, with empty queues. `wake` is notified when a request waits for a model without instances.
     #[must_use]
     pub fn new(pool: Arc<Pool>, clock: Clock, policies: &[Arc<ModelPolicy>], wake: Arc<Notify>) -> Self {
         let queue = |policy: &Arc<ModelPolicy>| {
@@ -273,7 +273,11 @@ impl Admission {
             Entry::Granted(grant) => return Ok(grant),
             Entry::Waits { demand, ticket, receiver } => (demand, ticket, receiver),
         };
-        self.wake.notify_one();
+        if self.pool.load().instances(&queue.policy.name).is_empty() {
+            // Nothing is loaded: every millisecond counts. Otherwise the controller's next look is soon enough,
+            // and waking it for every request of a burst would only take the CPU from them.
+            self.wake.notify_one();
+        }
         let mut waiting = Waiting { queue, ticket, ended: false };
         let outcome = tokio::time::timeout(queue.policy.queue.timeout, receiver).await;
         waiting.ended = true;

@@ -57,7 +57,7 @@ pub struct Setup {
     pub memory: Box<dyn MemoryReader>,
     /// The server's clock.
     pub clock: Clock,
-    /// Notified when a request begins to wait.
+    /// Notified when a request waits for a model without instances.
     pub wake: Arc<Notify>,
     /// The metrics' recorder.
     pub metrics: PrometheusHandle,
@@ -80,6 +80,7 @@ pub struct Controller {
     state: ControlState,
     memory: Vec<DeviceMemory>,
     memory_read: Option<Timestamp>,
+    reported: Option<Timestamp>,
     upkeep: Timestamp,
     /// What was last decided, by model.
     notes: HashMap<ModelName, Note>,
@@ -100,6 +101,7 @@ impl Controller {
             state: ControlState::default(),
             memory: Vec::new(),
             memory_read: None,
+            reported: None,
             upkeep: Timestamp::default(),
             notes: HashMap::new(),
             setup,
@@ -151,7 +153,10 @@ impl Controller {
         }
         self.fleet.collect();
         self.publish();
-        self.report(&observation);
+        if self.reported.is_none_or(|last| now.since(last) >= TICK) {
+            self.reported = Some(now);
+            self.report(&observation);
+        }
         if now.since(self.upkeep) >= UPKEEP_INTERVAL {
             self.upkeep = now;
             self.setup.metrics.run_upkeep();
