@@ -87,13 +87,14 @@ async fn error(world: &World, path: &str, body: &Value) -> (u16, String, Option<
     (status, text("code").unwrap(), text("param"), text("message").unwrap())
 }
 
-#[tokio::test]
-async fn bad_fields_are_named() {
-    let (world, _) = World::fake("").await;
+/// An endpoint, the fields that make a good body bad, and the field that the error must name.
+type BadField = ((&'static str, Value), &'static str);
+
+fn bad_fields() -> Vec<BadField> {
     let messages = |messages: Value| (CHAT, json!({ "messages": messages }));
     let field = |name: &str, value: Value| (CHAT, json!({ name: value }));
     let prompt = |value: Value| (COMPLETIONS, json!({ "prompt": value }));
-    let cases: Vec<((&str, Value), &str)> = vec![
+    vec![
         (messages(json!([])), "messages"),
         (messages(json!(null)), "messages"),
         (messages(json!("hi")), "messages"),
@@ -147,8 +148,13 @@ async fn bad_fields_are_named() {
         (prompt(json!("")), "prompt"),
         (prompt(json!("x".repeat(1024))), "prompt"),
         (messages(json!([{ "role": "user", "content": "x".repeat(2000) }])), "messages"),
-    ];
-    for ((path, more), param) in cases {
+    ]
+}
+
+#[tokio::test]
+async fn bad_fields_are_named() {
+    let (world, _) = World::fake("").await;
+    for ((path, more), param) in bad_fields() {
         let mut body = world.chat("hi", &json!({ "prompt": "hi" }));
         common::merge(&mut body, &more);
         for stream in [false, true] {

@@ -156,7 +156,7 @@ fn a_change_of_threads_keeps_the_sequences() {
 }
 
 #[test]
-fn two_contexts_on_one_model_compute_at_the_same_time() {
+fn two_contexts_share_one_model_in_two_threads() {
     let references = references();
     let weights = weights();
     std::thread::scope(|scope| {

@@ -249,7 +249,7 @@ async fn requests_leave_nothing_behind() {
     let server = Serving::start(folder.path(), &["--listen", ANY_PORT]);
     let url = format!("{}/v1/chat/completions", server.url);
     let load = async |count: u32| {
-        for batch in 0..count / 20 {
+        for _ in 0..count / 20 {
             // A client for each batch, so that its connections end with it.
             let client = common::client();
             let requests = (0..20).map(|i| {
@@ -268,7 +268,6 @@ async fn requests_leave_nothing_behind() {
                 }
             });
             futures_util::future::join_all(requests).await;
-            assert!(batch < count);
         }
     };
     load(600).await;

@@ -38,8 +38,6 @@ class Server:
     def __init__(self, args):
         self.url, self.model, self.timeout_s = args.url.rstrip("/"), args.model, args.timeout_s
         self.headers = {"Content-Type": "application/json"}
-        if args.api_key:
-            self.headers["Authorization"] = f"Bearer {args.api_key}"
 
     def answer(self, endpoint, prompt):
         """The text, the reason why it ended and the number of prompt tokens."""
@@ -120,7 +118,6 @@ def arguments():
     p.add_argument("--reference", default=os.path.join(HERE, "reference.json"))
     p.add_argument("--url", default="http://127.0.0.1:8080")
     p.add_argument("--model", default="tidepool-3m")
-    p.add_argument("--api-key", help="sent as a bearer token, if the server asks for one")
     p.add_argument("--timeout-s", type=float, default=120, help="for one answer, loading the model included")
     p.add_argument("--save", help="write the answers to this JSON file")
     # A near-tie between two tokens can fall the other way when a batch has another shape or a device rounds

@@ -4,8 +4,7 @@
 
 use std::fmt;
 
-use super::path::YamlPath;
-use super::spans::{Position, Spans};
+use super::path::{Position, YamlPath};
 
 /// Faults shown at once; a text with more is hardly a policy.
 pub(super) const MAX_FAULTS: usize = 100;
@@ -108,10 +107,10 @@ impl Faults {
         self.found.len()
     }
 
-    /// The first [`MAX_FAULTS`] faults in the order of the text, with lines and columns.
-    pub fn located(self, spans: &Spans) -> Vec<Fault> {
+    /// The first [`MAX_FAULTS`] faults in the order of the text, with the lines and columns that `locate` gives.
+    pub fn located(self, locate: impl Fn(&YamlPath) -> Position) -> Vec<Fault> {
         let place = |found: Found| {
-            let Position { line, column } = found.position.unwrap_or_else(|| spans.locate(&found.path));
+            let Position { line, column } = found.position.unwrap_or_else(|| locate(&found.path));
             Fault { path: found.path.to_string(), line, column, message: found.message }
         };
         let mut faults: Vec<Fault> = self.found.into_iter().map(place).collect();

@@ -86,7 +86,7 @@ impl Policy {
             faults.add_at(YamlPath::default(), *position, format!("not YAML: {message}"));
         }
         let policy = raw.and_then(|raw| validate::policy(raw, base_dir, &mut faults));
-        let faults = faults.located(&spans);
+        let faults = faults.located(|path| spans.locate(path));
         match policy {
             Some(policy) if faults.is_empty() => Ok(policy),
             _ => Err(PolicyError::Invalid { origin: origin.to_owned(), faults }),

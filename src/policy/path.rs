@@ -1,4 +1,4 @@
-//! Names a place in a YAML document, such as `models[0].scale.max_instances`.
+//! Names a place in a YAML document, such as `models[0].scale.max_instances`, and a place in its text.
 //!
 //! Pure values; imports nothing of the crate.
 
@@ -6,6 +6,13 @@ use std::fmt;
 
 /// Characters of a key that a message shows; a longer key is cut.
 const MAX_SHOWN_CHARS: usize = 64;
+
+/// A place in the text; both count from 1, the column in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    pub line: usize,
+    pub column: usize,
+}
 
 /// One step down from a mapping or a list.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

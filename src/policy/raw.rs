@@ -11,8 +11,7 @@ use serde::de::{Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Vari
 use serde_yaml::{Mapping, Value};
 
 use super::error::{Faults, MAX_FAULTS};
-use super::path::{Step, YamlPath, shown_text};
-use super::spans::Position;
+use super::path::{Position, Step, YamlPath, shown_text};
 use super::suggest::unknown_key;
 
 /// Declares sections: mappings in which every key may be absent, and no other key may be present.
@@ -316,7 +315,7 @@ mod tests {
         let mut faults = Faults::default();
         let spans = Spans::read(text, &mut faults);
         read(text, &mut faults);
-        faults.located(&spans).iter().map(ToString::to_string).collect()
+        faults.located(|path| spans.locate(path)).iter().map(ToString::to_string).collect()
     }
 
     #[test]

@@ -9,17 +9,10 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Marker, Parser};
 
 use super::error::Faults;
-use super::path::{Step, YamlPath};
+use super::path::{Position, Step, YamlPath};
 
 /// Deepest nesting that is followed. Parsers take quadratic time where flow style nests without end.
 const MAX_DEPTH: usize = 32;
-
-/// A place in the text; both count from 1, the column in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Position {
-    pub line: usize,
-    pub column: usize,
-}
 
 impl From<Marker> for Position {
     fn from(marker: Marker) -> Self {
@@ -215,7 +208,7 @@ mod tests {
     fn spans(text: &str) -> (Spans, Vec<String>) {
         let mut faults = Faults::default();
         let spans = Spans::read(text, &mut faults);
-        let messages = faults.located(&spans).iter().map(ToString::to_string).collect();
+        let messages = faults.located(|path| spans.locate(path)).iter().map(ToString::to_string).collect();
         (spans, messages)
     }
 
