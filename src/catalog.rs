@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::chat::{ChatError, ChatTemplate};
 use crate::gguf::{self, GgufError, Header};
@@ -17,6 +18,22 @@ const UBATCH_TOKENS: u32 = 512;
 /// llama.cpp rounds the positions of a sequence up to this.
 const POSITION_STEP: u64 = 256;
 
+/// Which file stood at a path when it was read: another one there later is another model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    bytes: u64,
+    modified: Option<SystemTime>,
+    inode: u64,
+}
+
+impl FileIdentity {
+    fn of(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let found = std::fs::metadata(path).ok()?;
+        Some(Self { bytes: found.len(), modified: found.modified().ok(), inode: found.ino() })
+    }
+}
+
 /// One variant and what it will take.
 #[derive(Clone, Debug)]
 pub struct CatalogVariant {
@@ -24,6 +41,8 @@ pub struct CatalogVariant {
     pub name: Arc<str>,
     /// Where the file is.
     pub path: PathBuf,
+    /// Which file it is; of a split model, the first.
+    pub identity: Option<FileIdentity>,
     /// Bytes of its weights.
     pub weights_bytes: ByteCount,
     /// Bytes of one instance besides the weights; an estimate.
@@ -41,11 +60,35 @@ pub struct CatalogModel {
     pub chat: ChatTemplate,
 }
 
+impl CatalogModel {
+    /// Whether instances made for `other` are what this one wants.
+    #[must_use]
+    pub fn makes_the_same(&self, other: &Self) -> bool {
+        let (own, others) = (&self.policy, &other.policy);
+        let size = |policy: &ModelPolicy| (policy.context_tokens, policy.slots, policy.isolation);
+        let files = |model: &Self| -> Vec<_> {
+            model.variants.iter().map(|v| (v.path.clone(), v.identity.clone())).collect()
+        };
+        size(own) == size(others) && files(self) == files(other)
+    }
+}
+
+/// A model of the policy that cannot be served, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokenModel {
+    /// Its name.
+    pub name: ModelName,
+    /// What is wrong.
+    pub reason: String,
+}
+
 /// All models, in the policy's order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    /// The models.
-    pub models: Vec<CatalogModel>,
+    /// Those that can be served.
+    pub models: Vec<Arc<CatalogModel>>,
+    /// Those that cannot.
+    pub broken: Vec<BrokenModel>,
 }
 
 /// Why a model of the policy cannot be served.
@@ -85,19 +128,32 @@ pub enum CatalogError {
 }
 
 impl Catalog {
-    /// Reads the headers of all files. `unpacked` is where the files carried in the program are.
-    ///
-    /// # Errors
-    ///
-    /// [`CatalogError`] for the first model that cannot be served.
-    pub fn read(models: &[Arc<ModelPolicy>], unpacked: &Path) -> Result<Self, CatalogError> {
-        let models = models.iter().map(|policy| read_model(policy, unpacked)).collect::<Result<_, _>>()?;
-        Ok(Self { models })
+    /// Reads the headers of all files. `unpacked` is where the files carried in the program are. One model that
+    /// cannot be served keeps no other from being served.
+    #[must_use]
+    pub fn read(models: &[Arc<ModelPolicy>], unpacked: &Path) -> Self {
+        let mut catalog = Self::default();
+        for policy in models {
+            match read_model(policy, unpacked) {
+                Ok(model) => catalog.models.push(Arc::new(model)),
+                Err(error) => {
+                    let (name, reason) = (policy.name.clone(), error.to_string());
+                    catalog.broken.push(BrokenModel { name, reason });
+                }
+            }
+        }
+        catalog
+    }
+
+    /// Why a model of the policy cannot be served; `None` if it can, or is none.
+    #[must_use]
+    pub fn fault(&self, name: &str) -> Option<&BrokenModel> {
+        self.broken.iter().find(|model| model.name.as_str() == name)
     }
 
     /// The model that clients call `name`.
     #[must_use]
-    pub fn model(&self, name: &str) -> Option<&CatalogModel> {
+    pub fn model(&self, name: &str) -> Option<&Arc<CatalogModel>> {
         self.models.iter().find(|model| model.policy.name.as_str() == name)
     }
 
@@ -130,6 +186,7 @@ fn read_model(policy: &Arc<ModelPolicy>, unpacked: &Path) -> Result<CatalogModel
         }
         variants.push(CatalogVariant {
             name: variant.name.as_str().into(),
+            identity: FileIdentity::of(&path),
             path,
             weights_bytes: header.tensor_bytes,
             instance_bytes: instance_bytes(&header, policy),

@@ -2,13 +2,15 @@
 //!
 //! Plain values shared by the API, the pool and the engine; no behaviour beyond them.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// The number of a token in a model's vocabulary.
 pub type Token = u32;
 
 /// The text to continue.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Prompt {
     /// Text, from the client or from a chat template. The model's special tokens are recognized in it; a
     /// beginning-of-sequence token is added where the model asks for one and the text does not begin with it.
@@ -31,7 +33,7 @@ pub struct SamplingSettings {
 }
 
 /// One request, validated, for one slot.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GenerationRequest {
     /// What to continue.
     pub prompt: Prompt,
@@ -41,6 +43,22 @@ pub struct GenerationRequest {
     pub max_tokens: Option<u32>,
     /// Generation ends before the first of these; none is empty.
     pub stop: Vec<String>,
+}
+
+/// What an instance shall do for one slot: a request, from its beginning or from where another instance left it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SequenceSpec {
+    /// The request; never changes while it is served.
+    pub request: Arc<GenerationRequest>,
+    /// Tokens that other instances generated already. The text that they made certain was sent; the next random
+    /// draw is that of token number `generated.len()`.
+    pub generated: Vec<Token>,
+}
+
+impl From<GenerationRequest> for SequenceSpec {
+    fn from(request: GenerationRequest) -> Self {
+        Self { request: Arc::new(request), generated: Vec::new() }
+    }
 }
 
 /// Why a generation ended by itself.
@@ -62,30 +80,39 @@ pub struct Usage {
     pub completion_tokens: u32,
 }
 
-/// What an engine tells about one sequence, in this order: `Started`, any number of `Text`, `Finished`; or
+/// What an engine tells about one sequence, in this order: `Started`, any number of `Token`, `Finished`; or
 /// `Failed` at any point, after which nothing follows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// The prompt was accepted.
     Started {
         /// Tokens of the prompt.
         prompt_tokens: u32,
     },
-    /// More text: whole characters, free of stop strings, possibly of several tokens.
-    Text(String),
+    /// One more token, after which the generation goes on. Token and text come together, so that whoever knows all
+    /// tokens so far also has all text that they made certain, and can have the rest generated elsewhere.
+    Token {
+        /// The token.
+        token: Token,
+        /// The text that it made certain: whole characters, free of stop strings, possibly of several tokens;
+        /// often empty.
+        text: String,
+    },
     /// The generation ended by itself.
     Finished {
         /// Why.
         reason: FinishReason,
+        /// The last text; often empty.
+        text: String,
         /// Tokens counted.
         usage: Usage,
     },
-    /// The generation cannot go on.
+    /// The request cannot be served, here or elsewhere.
     Failed(GenerationError),
 }
 
-/// Why an engine gave up a sequence.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a request gets no answer, or no more of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum GenerationError {
     /// The prompt leaves no room for an answer.
     #[error(
@@ -98,6 +125,14 @@ pub enum GenerationError {
         /// Tokens that a slot holds.
         context_tokens: u32,
     },
+    /// More than a worker is sent.
+    #[error("the prompt has {bytes} bytes, a worker takes {limit}; shorten the prompt")]
+    PromptTooLarge {
+        /// Bytes of the request as it would be sent.
+        bytes: u64,
+        /// The most bytes that are sent.
+        limit: u64,
+    },
     /// Nothing to continue.
     #[error("the prompt is empty; give at least one token")]
     PromptEmpty,
@@ -109,20 +144,58 @@ pub enum GenerationError {
         /// The largest id there is.
         last: Token,
     },
-    /// The engine failed.
-    #[error("the engine failed: {0}")]
-    Engine(String),
+    /// Instance after instance that served it was lost.
+    #[error("the request was interrupted {interruptions} times and could not be continued: {reason}")]
+    Lost {
+        /// How often in a row, without a token in between.
+        interruptions: u32,
+        /// What happened the last time.
+        reason: String,
+    },
+    /// It ended worker after worker, and nothing else can be the cause.
+    #[error("the request ended {workers} workers and is not tried again: {reason}")]
+    Poison {
+        /// How many.
+        workers: u32,
+        /// What happened the last time.
+        reason: String,
+    },
     /// The server stopped before the generation ended.
     #[error("the server is shutting down and could not finish the answer in time")]
     Stopped,
 }
 
-/// Receives the events of one sequence; dropping it frees the slot.
+/// How an instance lost a sequence that is not at an end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Loss {
+    /// The instance never got it.
+    Undelivered,
+    /// The instance, or what it needs, failed.
+    Interrupted {
+        /// What happened, for the log and, if it stays that way, for the client.
+        reason: String,
+        /// Whether the sequence may be the cause.
+        suspicion: Suspicion,
+    },
+}
+
+/// Whether a sequence may have caused what ended its instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Suspicion {
+    /// It cannot have.
+    None,
+    /// It or another one.
+    Shared,
+    /// It and no other.
+    Alone,
+}
+
+/// Receives the events of one sequence; dropping it frees the slot. Dropped before an end was told, it counts as lost.
 pub trait EventSink: Send {
     /// Takes the next event. Must not block: it runs in the engine's loop.
     fn emit(&mut self, event: Event);
-    /// Called once for every generated token, with or without text to show yet.
-    fn token(&mut self) {}
     /// False when nobody listens any more; the sequence is then given up.
     fn wanted(&self) -> bool;
+    /// The sequence cannot go on in this instance, but could in another.
+    fn lost(self: Box<Self>, loss: Loss);
 }

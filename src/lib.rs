@@ -21,6 +21,7 @@ pub mod scaling;
 pub mod catalog;
 pub mod engine;
 pub mod gpu;
+pub mod ipc;
 pub mod pool;
 pub mod telemetry;
 

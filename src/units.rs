@@ -217,7 +217,7 @@ numbered!(
 );
 
 /// Where an instance's memory is taken from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum DeviceId {
     /// The host's memory; the CPU computes.
     Host,

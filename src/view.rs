@@ -15,11 +15,13 @@ pub enum InstanceState {
     Ready,
     /// Finishes what it has and takes nothing new.
     Draining,
+    /// Has nothing any more and was told to end.
+    Stopping,
 }
 
 impl InstanceState {
     /// All states, for metrics that report each.
-    pub const ALL: [Self; 3] = [Self::Starting, Self::Ready, Self::Draining];
+    pub const ALL: [Self; 4] = [Self::Starting, Self::Ready, Self::Draining, Self::Stopping];
 
     /// The state's name in metrics and logs.
     #[must_use]
@@ -28,6 +30,7 @@ impl InstanceState {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::Draining => "draining",
+            Self::Stopping => "stopping",
         }
     }
 }
@@ -49,6 +52,10 @@ pub struct InstanceView {
     pub leased: u32,
     /// CPU threads that it computes with.
     pub threads: u32,
+    /// Grows with every step that completed; see [`crate::control::watchdog`].
+    pub progress: u64,
+    /// Made by a policy, or from a file, that was replaced since; it serves until its replacement is ready.
+    pub stale: bool,
 }
 
 /// One variant of a model, before or after it is loaded.
@@ -58,17 +65,22 @@ pub struct VariantView {
     pub weights_bytes: ByteCount,
     /// Bytes of one instance besides the weights: KV cache and compute buffers.
     pub instance_bytes: ByteCount,
-    /// A load failed, and this is how long ago; `None` once one succeeded.
+    /// It failed, and this is how long ago; `None` once it worked.
     pub failed: Option<LoadFailure>,
+    /// The last load ran out of memory although this much could be taken on the device; `None` if it did not, or
+    /// long ago.
+    pub shortage: Option<(DeviceId, ByteCount)>,
 }
 
-/// A failed load.
+/// A load that failed, or a worker that died before it had achieved anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadFailure {
     /// Time since it failed.
     pub ago: Duration,
     /// Failures in a row.
     pub in_a_row: u32,
+    /// Nobody should wait for it: the file cannot be loaded, or it was tried often enough.
+    pub hopeless: bool,
 }
 
 /// What a model's queue tells.

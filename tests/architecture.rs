@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules by level: one imports only lower ones. `control` has two, because its pure step serves the simulator
 /// as well.
-const LEVELS: [(&str, u32); 24] = [
+const LEVELS: [(&str, u32); 26] = [
     ("units", 0),
     ("clock", 1),
     ("embedded", 1),
@@ -15,6 +15,7 @@ const LEVELS: [(&str, u32); 24] = [
     ("policy", 1),
     ("view", 1),
     ("batching", 2),
+    ("control::watchdog", 2),
     ("chat", 2),
     ("dispatch", 2),
     ("sampling", 2),
@@ -23,18 +24,19 @@ const LEVELS: [(&str, u32); 24] = [
     ("control::step", 3),
     ("engine", 3),
     ("gpu", 3),
-    ("pool", 3),
     ("telemetry", 3),
-    ("worker", 4),
-    ("admission", 4),
-    ("fleet", 5),
-    ("control::driver", 6),
-    ("api", 6),
-    ("cli", 7),
+    ("ipc", 4),
+    ("pool", 4),
+    ("admission", 5),
+    ("worker", 5),
+    ("fleet", 6),
+    ("control::driver", 7),
+    ("api", 7),
+    ("cli", 8),
 ];
 
 /// Libraries that one place alone may use, so that they can be replaced there.
-const OWNERS: [(&str, &str); 7] = [
+const OWNERS: [(&str, &str); 10] = [
     ("llama_cpp_2::", "src/engine/llama/"),
     ("serde_yaml::", "src/policy/raw.rs"),
     ("nvml_wrapper::", "src/gpu/nvml.rs"),
@@ -42,6 +44,9 @@ const OWNERS: [(&str, &str); 7] = [
     ("hyper::", "src/api/listen.rs"),
     ("clap::", "src/cli/"),
     ("anyhow::", "src/cli/"),
+    ("postcard::", "src/ipc/codec.rs"),
+    ("landlock::", "src/worker/sandbox/"),
+    ("close_fds::", "src/worker/process/"),
 ];
 
 /// What pure rooms must not touch: clocks, I/O, threads, locks, logs.
@@ -58,7 +63,7 @@ const IMPURE: [&str; 11] = [
     "metrics::",
     "async fn",
 ];
-const PURE: [&str; 9] = [
+const PURE: [&str; 16] = [
     "src/units.rs",
     "src/view.rs",
     "src/batching/",
@@ -67,7 +72,14 @@ const PURE: [&str; 9] = [
     "src/sampling/",
     "src/scaling/",
     "src/control/step.rs",
+    "src/control/watchdog.rs",
+    "src/ipc/",
     "src/admission/queue.rs",
+    "src/admission/quarantine.rs",
+    "src/admission/rejection.rs",
+    "src/admission/resume.rs",
+    "src/fleet/lifecycle.rs",
+    "src/worker/exit/",
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use modelpool::engine::llama::{LlamaInstance, LlamaLoader, LlamaWeights};
 use modelpool::engine::{Context, ContextSpec, Engine, Loader, Weights, WeightsSpec};
 use modelpool::generation::{
-    Event, EventSink, FinishReason, GenerationRequest, Prompt, SamplingSettings, Token,
+    Event, EventSink, FinishReason, GenerationRequest, Loss, Prompt, SamplingSettings, SequenceSpec, Token,
 };
 use modelpool::units::DeviceId;
 use serde::Deserialize;
@@ -58,11 +58,14 @@ impl EventSink for Recorder {
     fn wanted(&self) -> bool {
         true
     }
+    fn lost(self: Box<Self>, loss: Loss) {
+        panic!("lost: {loss:?}");
+    }
 }
 
-fn admit(engine: &mut Engine<LlamaInstance<'_>>, request: GenerationRequest) -> Events {
+fn admit(engine: &mut Engine<LlamaInstance<'_>>, request: impl Into<SequenceSpec>) -> Events {
     let events = Events::default();
-    engine.admit(request, Box::new(Recorder(Arc::clone(&events))));
+    engine.admit(request.into(), Box::new(Recorder(Arc::clone(&events))));
     events
 }
 
@@ -71,8 +74,11 @@ fn outcome(events: &Events) -> (String, Option<FinishReason>) {
     let (mut text, mut end) = (String::new(), None);
     for event in events.lock().unwrap().iter() {
         match event {
-            Event::Text(piece) => text.push_str(piece),
-            Event::Finished { reason, .. } => end = Some(*reason),
+            Event::Token { text: piece, .. } => text.push_str(piece),
+            Event::Finished { reason, text: last, .. } => {
+                text.push_str(last);
+                end = Some(*reason);
+            }
             Event::Failed(error) => panic!("{error}"),
             Event::Started { .. } => {}
         }
@@ -213,4 +219,33 @@ fn files_that_are_no_model_give_an_error() {
     std::fs::write(&path, b"GGUF and nothing else").unwrap();
     let error = LlamaLoader.load(&WeightsSpec { path, device: DeviceId::Host }).err().unwrap();
     assert!(error.to_string().contains("broken.gguf"), "{error}");
+}
+
+/// What an interrupted answer goes on with is, to the letter, what a fresh request gives from the prompt and the
+/// tokens that were sent.
+#[test]
+fn an_interrupted_answer_goes_on_as_a_fresh_request_from_prompt_and_prefix() {
+    let weights = weights();
+    let mut engine = Engine::new(weights.context(spec(1, 1)).unwrap());
+    for reference in references().iter().step_by(6) {
+        let whole = admit(&mut engine, request(&reference.prompt));
+        run(&mut engine);
+        let generated: Vec<Token> = whole
+            .lock()
+            .unwrap()
+            .iter()
+            .filter_map(|event| if let Event::Token { token, .. } = event { Some(*token) } else { None })
+            .collect();
+        for cut in [1, generated.len() / 3, generated.len() / 2, generated.len()] {
+            let asked = Arc::new(request(&reference.prompt));
+            let resumed = SequenceSpec { request: asked, generated: generated[..cut].to_vec() };
+            let resumed = admit(&mut engine, resumed);
+            run(&mut engine);
+            let prefix = [reference.prompt_ids.as_slice(), &generated[..cut]].concat();
+            let fresh = GenerationRequest { prompt: Prompt::Tokens(prefix), ..request("") };
+            let fresh = admit(&mut engine, fresh);
+            run(&mut engine);
+            assert_eq!(outcome(&resumed), outcome(&fresh), "{} after {cut} tokens", reference.prompt);
+        }
+    }
 }

@@ -133,7 +133,7 @@ async fn a_load_that_fails_gives_503_and_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_failed_decode_ends_its_stream_with_an_error_and_no_other() {
+async fn a_failed_decode_is_repeated_and_its_stream_goes_on() {
     let (world, controls) = World::fake(ONE_SLOT).await;
     slow(&controls, Duration::from_millis(5));
     let url = format!("{}{CHAT}", world.url);
@@ -143,13 +143,30 @@ async fn a_failed_decode_ends_its_stream_with_an_error_and_no_other() {
     };
     world.wait_for(LEASED, "", |leased| leased == 1.0).await;
     controls.fail_next_decode.store(true, Relaxed);
-    let broken = failing.await.unwrap();
-    if broken.status == 200 {
-        assert!(!broken.done && broken.finish.is_none(), "a broken stream looks complete: {broken:?}");
-    }
-    assert_eq!(broken.error.unwrap()["error"]["code"], "engine_error");
-    let after = stream(&world.client, &url, &world.chat("hi", &json!({}))).await;
-    assert!(after.done && after.error.is_none());
+    let whole = failing.await.unwrap();
+    assert!(whole.done && whole.error.is_none(), "{whole:?}");
+    assert_eq!(whole.text, "abcdefghijklmnopqrstuvwxyz");
+    assert_eq!(world.metric("modelpool_resumes_total", "").await, 1.0);
+}
+
+#[tokio::test]
+async fn an_engine_that_never_works_ends_a_request_with_an_error_and_refuses_it_for_a_while() {
+    let (world, controls) = World::fake(ONE_SLOT).await;
+    controls.fail_all_decodes.store(true, Relaxed);
+    let url = format!("{}{CHAT}", world.url);
+    let body = world.chat("hi", &json!({}));
+    let broken = stream(&world.client, &url, &body).await;
+    assert!(!broken.done && broken.finish.is_none(), "a broken stream looks complete: {broken:?}");
+    assert_eq!(broken.error.unwrap()["error"]["code"], "request_ended_workers");
+    let again = world.post(CHAT, &body).await;
+    assert_eq!(again.status(), 422);
+    let seconds: u64 = again.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=600).contains(&seconds));
+    let answer: Value = again.json().await.unwrap();
+    assert_eq!(answer["error"]["code"], "request_quarantined");
+    controls.fail_all_decodes.store(false, Relaxed);
+    let other = stream(&world.client, &url, &world.chat("another one", &json!({}))).await;
+    assert!(other.done && other.error.is_none(), "{other:?}");
 }
 
 #[tokio::test]

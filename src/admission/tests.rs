@@ -1,24 +1,42 @@
 //! Waiting for a slot: order, bounds, and that nothing is lost when things happen at once.
 
 use std::sync::Weak;
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::*;
-use crate::generation::{Event, FinishReason, GenerationRequest, Prompt, SamplingSettings, Usage};
+use crate::generation::{GenerationRequest, Prompt, SamplingSettings};
 use crate::policy::Policy;
-use crate::pool::{Instance, InstanceCommand, InstanceIdentity, ModelInstances, PoolSnapshot};
+use crate::pool::{Instance, InstanceCommand, InstanceIdentity, InstancePort, ModelInstances, PoolSnapshot};
 use crate::units::{DeviceId, InstanceId, WorkerId};
 
-struct World {
-    admission: Arc<Admission>,
+pub(super) struct World {
+    pub(super) admission: Arc<Admission>,
     pool: Arc<Pool>,
-    model: ModelName,
-    instances: Vec<Arc<Instance>>,
+    pub(super) model: ModelName,
+    pub(super) instances: Vec<Arc<Instance>>,
+}
+
+struct Port(SyncSender<InstanceCommand>);
+
+impl InstancePort for Port {
+    fn send(&self, command: InstanceCommand) -> Result<(), InstanceCommand> {
+        self.0.try_send(command).map_err(|error| match error {
+            std::sync::mpsc::TrySendError::Full(c) | std::sync::mpsc::TrySendError::Disconnected(c) => c,
+        })
+    }
+    fn progress(&self) -> u64 {
+        0
+    }
+}
+
+/// A slot and the demand that it answers.
+pub(super) struct Granted {
+    _grant: Grant,
+    _demand: Option<Demand>,
 }
 
 impl World {
-    fn new(queue: &str) -> Self {
+    pub(super) fn new(queue: &str) -> Self {
         let text = format!("models: [{{ name: m, variants: [{{ path: a.gguf }}], queue: {queue} }}]");
         let policies =
             Policy::parse(&text, "test", std::path::Path::new("/")).expect("a valid policy").models;
@@ -29,7 +47,7 @@ impl World {
     }
 
     /// Adds an instance; its thread is the receiver.
-    fn add_instance(&mut self, slots: u32) -> Receiver<InstanceCommand> {
+    pub(super) fn add_instance(&mut self, slots: u32) -> Receiver<InstanceCommand> {
         let (port, inbox) = sync_channel(slots as usize + 1);
         let identity = InstanceIdentity {
             id: InstanceId(self.instances.len() as u64),
@@ -46,33 +64,40 @@ impl World {
                 admission.dispatch(&model);
             }
         });
-        self.instances.push(Arc::new(Instance::new(identity, slots, port, on_free)));
+        self.instances.push(Arc::new(Instance::new(identity, slots, Arc::new(Port(port)), on_free)));
         let instances = self.instances.clone();
-        self.pool
-            .store(PoolSnapshot { models: vec![ModelInstances { model: self.model.clone(), instances }] });
+        let models = vec![ModelInstances { model: self.model.clone(), instances }];
+        self.pool.store(PoolSnapshot { models, ..PoolSnapshot::default() });
         self.admission.dispatch(&self.model);
         inbox
     }
 
     /// Starts to wait for a slot, and has begun to when this returns.
-    async fn ask(&self) -> tokio::task::JoinHandle<Result<Grant, Rejection>> {
+    pub(super) async fn ask(&self) -> tokio::task::JoinHandle<Result<Granted, Rejection>> {
         let admission = Arc::clone(&self.admission);
-        let queue = Arc::clone(&admission.models[&self.model]);
-        let task = tokio::spawn(async move { admission.acquire(&queue).await });
+        let model = self.model.clone();
+        let task = tokio::spawn(async move { acquire(&admission, &model).await });
         tokio::task::yield_now().await;
         task
     }
 
-    async fn grant(&self) -> Grant {
+    pub(super) async fn grant(&self) -> Granted {
         self.ask().await.await.unwrap().expect("a slot")
     }
 
-    fn depth(&self) -> u32 {
+    pub(super) fn depth(&self) -> u32 {
         self.admission.observe(&self.model).depth
     }
 }
 
-fn request() -> GenerationRequest {
+async fn acquire(admission: &Admission, model: &ModelName) -> Result<Granted, Rejection> {
+    let queue = admission.queue(model).expect("a queue");
+    let mut demand = None;
+    let grant = admission.acquire(&queue, &mut demand, Turn::Arrival(&request())).await?;
+    Ok(Granted { _grant: grant, _demand: demand })
+}
+
+pub(super) fn request() -> GenerationRequest {
     GenerationRequest {
         prompt: Prompt::Text("x".into()),
         sampling: SamplingSettings { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 },
@@ -120,7 +145,8 @@ async fn a_full_queue_refuses_and_says_when_to_come_back() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_is_too_long_ends_with_the_controllers_reason() {
     let world = World::new("{ timeout_ms: 5000 }");
-    world.admission.explain(&world.model, "no headroom".into());
+    let condition = Condition { explanation: "no headroom".into(), trouble: None, crash_loop: false };
+    world.admission.explain(&world.model, condition);
     let rejection = world.ask().await.await.unwrap().err().unwrap();
     let seconds = Duration::from_secs;
     assert_eq!(
@@ -185,35 +211,6 @@ async fn demand_that_came_and_went_is_observed_once() {
     assert_eq!(world.admission.observe(&world.model).peak_demand, 0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_request_sent_to_an_instance_that_just_died_goes_to_another() {
-    let mut world = World::new("{}");
-    drop(world.add_instance(4));
-    let inbox = world.add_instance(4);
-    let mut flight = world.admission.submit(&world.model, request(), Instant::now()).await.unwrap();
-    assert_eq!(flight.instance.id, InstanceId(1));
-    assert_eq!((world.instances[0].leased(), world.instances[1].leased()), (0, 1));
-    let InstanceCommand::Run(_, mut sink) = inbox.try_recv().unwrap() else { panic!("a run") };
-    sink.emit(Event::Started { prompt_tokens: 1 });
-    let usage = Usage { prompt_tokens: 1, completion_tokens: 1 };
-    let finished = Event::Finished { reason: FinishReason::Stop, usage };
-    sink.emit(finished.clone());
-    drop(sink);
-    assert_eq!(flight.next().await, Event::Started { prompt_tokens: 1 });
-    assert_eq!(flight.next().await, finished);
-    assert_eq!((world.instances[1].leased(), world.admission.demand()), (0, 0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_sequence_lost_without_a_word_fails_and_frees_its_slot() {
-    let mut world = World::new("{}");
-    let inbox = world.add_instance(1);
-    let mut flight = world.admission.submit(&world.model, request(), Instant::now()).await.unwrap();
-    drop(inbox);
-    assert!(matches!(flight.next().await, Event::Failed(_)));
-    assert_eq!(world.instances[0].leased(), 0);
-}
-
 /// Many tasks on several threads take and return few slots, some giving up: everyone gets an answer, and nothing
 /// is leased at the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -223,9 +220,9 @@ async fn no_wake_up_is_lost_under_contention() {
     let mut tasks = Vec::new();
     for number in 0..2000u32 {
         let admission = Arc::clone(&world.admission);
-        let queue = Arc::clone(&admission.models[&world.model]);
+        let model = world.model.clone();
         tasks.push(tokio::spawn(async move {
-            let acquire = admission.acquire(&queue);
+            let acquire = acquire(&admission, &model);
             if number % 7 == 0 {
                 // Gives up somewhere on the way.
                 drop(tokio::time::timeout(Duration::from_micros(u64::from(number)), acquire).await);

@@ -30,6 +30,14 @@ pub enum ApiError {
         /// The names there are.
         available: String,
     },
+    /// The model is in the policy, but its files cannot be used.
+    #[error("the model {name:?} cannot be served: {reason}")]
+    BrokenModel {
+        /// The name asked for.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// Nothing at that path.
     #[error("there is nothing at {path}; see docs/api.md for what there is")]
     NotFound {
@@ -75,6 +83,7 @@ impl ApiError {
         match self {
             Self::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid_request"),
             Self::UnknownModel { .. } => (StatusCode::NOT_FOUND, "model_not_found"),
+            Self::BrokenModel { .. } => (StatusCode::SERVICE_UNAVAILABLE, "model_broken"),
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
@@ -83,14 +92,22 @@ impl ApiError {
                 Rejection::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue_full"),
                 Rejection::TimedOut { .. } => (StatusCode::SERVICE_UNAVAILABLE, "queue_timeout"),
                 Rejection::CannotLoad { .. } => (StatusCode::SERVICE_UNAVAILABLE, "model_load_failed"),
+                // Not a 5xx: clients repeat those by themselves, and nothing would change.
+                Rejection::Quarantined { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "request_quarantined"),
+                Rejection::Removed { .. } => (StatusCode::NOT_FOUND, "model_not_found"),
                 Rejection::ShuttingDown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             },
             Self::Generation(error) => match error {
-                GenerationError::PromptTooLong { .. } => (StatusCode::BAD_REQUEST, "context_length_exceeded"),
+                GenerationError::PromptTooLong { .. } | GenerationError::PromptTooLarge { .. } => {
+                    (StatusCode::BAD_REQUEST, "context_length_exceeded")
+                }
                 GenerationError::PromptEmpty | GenerationError::UnknownToken { .. } => {
                     (StatusCode::BAD_REQUEST, "invalid_request")
                 }
-                GenerationError::Engine(_) => (StatusCode::INTERNAL_SERVER_ERROR, "engine_error"),
+                GenerationError::Lost { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "engine_error"),
+                GenerationError::Poison { .. } => {
+                    (StatusCode::INTERNAL_SERVER_ERROR, "request_ended_workers")
+                }
                 GenerationError::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             },
         }
@@ -100,9 +117,10 @@ impl ApiError {
     fn param<'a>(&'a self, prompt_field: &'a str) -> Option<&'a str> {
         match self {
             Self::Invalid { param, .. } => param.as_deref(),
-            Self::UnknownModel { .. } => Some("model"),
+            Self::UnknownModel { .. } | Self::BrokenModel { .. } => Some("model"),
             Self::Generation(
                 GenerationError::PromptTooLong { .. }
+                | GenerationError::PromptTooLarge { .. }
                 | GenerationError::PromptEmpty
                 | GenerationError::UnknownToken { .. },
             ) => Some(prompt_field),
@@ -131,7 +149,7 @@ impl ApiError {
         let mut response = warp::reply::with_status(reply, status).into_response();
         let headers = response.headers_mut();
         let retry_after = match self {
-            Self::Rejected(rejection) => Some(rejection.retry_after()),
+            Self::Rejected(rejection) => rejection.retry_after(),
             Self::Generation(GenerationError::Stopped) => Some(RESTART_TIME),
             _ => None,
         };

@@ -26,8 +26,7 @@ use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
 use warp::reply::{Reply, Response};
 
-use crate::admission::{Admission, Flight};
-use crate::catalog::Catalog;
+use crate::admission::{Admission, Flight, Served};
 use crate::generation::{Event, FinishReason, Usage};
 use crate::pool::Pool;
 use crate::telemetry;
@@ -45,11 +44,9 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// What handlers work with.
 pub struct Api {
-    /// The models.
-    pub catalog: Arc<Catalog>,
     /// The way to a slot.
     pub admission: Arc<Admission>,
-    /// What is ready, for `/health`.
+    /// The models, and what is ready.
     pub pool: Arc<Pool>,
     /// The metrics' recorder.
     pub metrics: PrometheusHandle,
@@ -121,11 +118,24 @@ impl Api {
     /// Healthy while it takes requests, whether or not anything is loaded.
     fn health(&self) -> Response {
         let snapshot = self.pool.load();
-        let models = self.catalog.models.iter().map(|model| {
+        let served = snapshot.catalog.models.iter().map(|model| {
             let name = &model.policy.name;
-            (name.to_string(), json!({ "ready_instances": snapshot.instances(name).len() }))
+            let condition = self.admission.condition(name);
+            let crash_loop = condition.as_ref().is_some_and(|condition| condition.crash_loop);
+            let mut state = json!({
+                "status": if crash_loop { "crash_loop" } else { "ok" },
+                "ready_instances": snapshot.instances(name).len(),
+            });
+            if let Some(trouble) = condition.and_then(|condition| condition.trouble) {
+                state["last_failure"] = trouble.into();
+            }
+            (name.to_string(), state)
         });
-        let models: serde_json::Map<_, _> = models.collect();
+        let broken = snapshot.catalog.broken.iter().map(|model| {
+            let state = json!({ "status": "broken", "ready_instances": 0, "last_failure": model.reason });
+            (model.name.to_string(), state)
+        });
+        let models: serde_json::Map<_, _> = served.chain(broken).collect();
         let draining = self.admission.is_closed();
         let (status, word) =
             if draining { (StatusCode::SERVICE_UNAVAILABLE, "draining") } else { (StatusCode::OK, "ok") };
@@ -136,7 +146,8 @@ impl Api {
     fn models(&self) -> Response {
         let model =
             |name: &str| json!({ "id": name, "object": "model", "created": 0, "owned_by": "modelpool" });
-        let data: Vec<_> = self.catalog.models.iter().map(|m| model(m.policy.name.as_str())).collect();
+        let snapshot = self.pool.load();
+        let data: Vec<_> = snapshot.catalog.models.iter().map(|m| model(m.policy.name.as_str())).collect();
         warp::reply::json(&json!({ "object": "list", "data": data })).into_response()
     }
 
@@ -158,16 +169,18 @@ impl Api {
         B: Buf,
     {
         let bytes = body::read(body, self.max_body_bytes.0).await?;
-        let job = request::read(&bytes, shape, &self.catalog)?;
+        // Not held while the request waits: a reload may put another catalog in its place.
+        let catalog = Arc::clone(&self.pool.load().catalog);
+        let job = request::read(&bytes, shape, &catalog)?;
         let model = &job.model.policy.name;
         let mut flight = self.admission.submit(model, job.request, arrived).await?;
         // The first event decides the status, so that a prompt that does not fit is a 400 for streams, too.
         if let Event::Failed(error) = flight.next().await {
             return Err(error.into());
         }
-        let instance = flight.instance.clone();
+        let Served { instance, waited } = flight.served().expect("it has started").clone();
         tracing::debug!(request = ?id, %model, instance = %instance.id, variant = %instance.variant_name,
-            waited_ms = u64::try_from(flight.waited.as_millis()).unwrap_or(u64::MAX), "started");
+            waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX), "started");
         let heading = heading(shape, model.as_str(), &instance.variant_name);
         let mut response = if job.stream {
             stream_response(EventStream::new(flight, heading, job.include_usage))
@@ -221,8 +234,8 @@ async fn collect(flight: &mut Flight) -> Result<(String, FinishReason, Usage), A
     loop {
         match flight.next().await {
             Event::Started { .. } => {}
-            Event::Text(more) => text.push_str(&more),
-            Event::Finished { reason, usage } => return Ok((text, reason, usage)),
+            Event::Token { text: more, .. } => text.push_str(&more),
+            Event::Finished { reason, text: last, usage } => return Ok((text + &last, reason, usage)),
             Event::Failed(error) => return Err(error.into()),
         }
     }

@@ -121,10 +121,7 @@ pub fn read<'catalog>(
     let object: Map<String, Value> = body::parse(bytes)?;
     refuse_unsupported(&object)?;
     let raw: RawRequest = body::from_value(Value::Object(object))?;
-    let model = catalog.model(&raw.model).ok_or_else(|| ApiError::UnknownModel {
-        name: shorten(&raw.model),
-        available: catalog.models.iter().map(|m| m.policy.name.as_str()).collect::<Vec<_>>().join(", "),
-    })?;
+    let model = catalog.model(&raw.model).ok_or_else(|| no_model(&raw.model, catalog))?;
     let sampling = sampling(&raw, &model.policy.sampling)?;
     let max_tokens = max_tokens(&raw)?;
     let prompt = match shape {
@@ -168,6 +165,18 @@ const UNSUPPORTED: [(&str, f64); 25] = [
     ("xtc_probability", 0.0),
     ("ignore_eos", 0.0),
 ];
+
+fn no_model(name: &str, catalog: &Catalog) -> ApiError {
+    match catalog.fault(name) {
+        Some(broken) => {
+            ApiError::BrokenModel { name: broken.name.to_string(), reason: broken.reason.clone() }
+        }
+        None => ApiError::UnknownModel {
+            name: shorten(name),
+            available: catalog.models.iter().map(|m| m.policy.name.as_str()).collect::<Vec<_>>().join(", "),
+        },
+    }
+}
 
 fn refuse_unsupported(object: &Map<String, Value>) -> Result<(), ApiError> {
     for (field, neutral) in UNSUPPORTED {

@@ -41,11 +41,18 @@ impl EventStream {
         self.frames.push_back(frame(&json));
     }
 
+    fn push_text(&mut self, text: &str) {
+        if !text.is_empty() {
+            self.push(Part::Text(text));
+        }
+    }
+
     fn take(&mut self, event: Event) {
         match event {
             Event::Started { .. } => {}
-            Event::Text(text) => self.push(Part::Text(&text)),
-            Event::Finished { reason, usage } => {
+            Event::Token { text, .. } => self.push_text(&text),
+            Event::Finished { reason, text, usage } => {
+                self.push_text(&text);
                 self.push(Part::Finish(reason));
                 if self.include_usage {
                     self.push(Part::Usage(usage));

@@ -4,6 +4,10 @@
 //! Every decoding sequence gets its one token in every step; prompts share what is left, bounded, first come
 //! first served, so that a long prompt never stalls the sequences that are already answering.
 
+mod budget;
+
+pub use budget::PrefillBudget;
+
 /// What one sequence needs next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::print;
-use super::server::{read_catalog, usable_cpu_threads};
+use super::server::{faults, read_catalog, usable_cpu_threads};
 use crate::catalog::CatalogModel;
 use crate::engine::llama::compute_devices;
 use crate::policy::Policy;
@@ -14,10 +14,13 @@ use crate::units::DeviceId;
 ///
 /// # Errors
 ///
-/// All faults of the policy at once; then the first model file that cannot be used.
+/// All faults of the policy at once; then all models whose files cannot be used.
 pub fn run(file: &Path) -> anyhow::Result<()> {
     let policy = Policy::from_file(file)?;
     let catalog = read_catalog(&policy)?;
+    if !catalog.broken.is_empty() {
+        anyhow::bail!("{}", faults(&catalog.broken));
+    }
     let cpu_only = compute_devices() == [DeviceId::Host];
     let most_on_cpu = cpu_only.then(|| usable_cpu_threads(&policy));
     let mut text = format!("{}: valid\n", file.display());

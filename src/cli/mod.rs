@@ -1,9 +1,12 @@
 //! The command line: the only place where the rooms are wired together, and the only user of anyhow.
 
 mod check;
+mod probe;
 mod relaunch;
 mod serve;
 mod server;
+mod watch;
+mod worker;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
@@ -47,6 +50,9 @@ enum Command {
         /// The policy to validate.
         file: PathBuf,
     },
+    /// Hold a model for a server, which starts this command by itself.
+    #[command(hide = true)]
+    Worker(worker::WorkerArguments),
 }
 
 #[derive(Args, Debug)]
@@ -63,11 +69,13 @@ struct ServeArguments {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_log();
+    let is_worker = matches!(arguments.command, Some(Command::Worker(_)));
+    start_log(is_worker);
     let outcome = match arguments.command {
         None => serve::run(&arguments.serve),
         Some(Command::Serve(serve)) => serve::run(&serve),
         Some(Command::Check { file }) => check::run(&file),
+        Some(Command::Worker(worker)) => worker::run(&worker),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -84,8 +92,9 @@ fn print(text: &str) {
     drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }
 
-/// Logs to standard error; colours only on a terminal, and not where `NO_COLOR` is set.
-fn start_log() {
+/// Logs to standard error; colours only on a terminal, and not where `NO_COLOR` is set. A worker's lines begin with
+/// their level: the server reads them and adds the time.
+fn start_log(is_worker: bool) {
     let wanted = std::env::var(LOG_VARIABLE).ok().filter(|text| !text.is_empty());
     let filter = wanted.as_deref().map_or_else(|| Ok(EnvFilter::new(DEFAULT_LOG)), EnvFilter::try_new);
     let filter = filter.unwrap_or_else(|error| {
@@ -94,14 +103,23 @@ fn start_log() {
     });
     let colours =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if is_worker {
+        log.with_ansi(false).without_time().init();
+    } else {
+        log.with_ansi(colours).init();
+    }
 }
 
-/// The policy at `file`, or the default one.
-fn read_policy(file: Option<&PathBuf>) -> Result<Policy, PolicyError> {
-    match file {
-        Some(file) => Policy::from_file(file),
+/// The policy that the arguments name, or the default one.
+fn read_policy(arguments: &ServeArguments) -> Result<Policy, PolicyError> {
+    let mut policy = match &arguments.policy {
+        Some(file) => Policy::from_file(file)?,
         // It names embedded files only, so the folder does not matter.
-        None => Policy::parse(DEFAULT_POLICY, "the built-in policy", std::path::Path::new(".")),
+        None => Policy::parse(DEFAULT_POLICY, "the built-in policy", std::path::Path::new("."))?,
+    };
+    if let Some(listen) = arguments.listen {
+        policy.server.listen = listen;
     }
+    Ok(policy)
 }

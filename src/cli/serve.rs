@@ -1,11 +1,16 @@
-//! `modelpool serve`: a server that lives until a signal ends it.
+//! `modelpool serve`: a server that lives until a signal ends it, and follows its policy's file.
+
+use std::path::PathBuf;
 
 use anyhow::Context as _;
+use metrics::counter;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::server::{Server, ServerOptions, ShutDown};
+use super::watch::PolicyWatch;
 use super::{ServeArguments, print, read_policy, relaunch};
 use crate::policy::Policy;
+use crate::telemetry::RELOADS;
 
 /// Runs until SIGTERM or SIGINT; a second one ends the process at once.
 ///
@@ -14,26 +19,76 @@ use crate::policy::Policy;
 /// What keeps the server from starting, or a part of it that ended by itself.
 pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
     relaunch::with_environment();
-    let mut policy = read_policy(arguments.policy.as_ref())?;
-    if let Some(listen) = arguments.listen {
-        policy.server.listen = listen;
-    }
+    let policy = read_policy(arguments)?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    runtime.block_on(serve(&policy))
+    runtime.block_on(serve(&policy, arguments))
 }
 
-async fn serve(policy: &Policy) -> anyhow::Result<()> {
+/// This very program, also after its file was replaced by an update.
+fn own_program() -> std::io::Result<PathBuf> {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() { Ok(running) } else { std::env::current_exe() }
+}
+
+/// Follows the policy's file and SIGHUP until a signal ends the server; gives the part that ended by itself, if one
+/// did.
+async fn run_until_told(
+    server: &mut Server,
+    signals: &mut Signals,
+    hang_up: &mut Signal,
+    arguments: &ServeArguments,
+) -> Option<&'static str> {
+    let mut watch = arguments.policy.as_deref().map(PolicyWatch::new);
+    loop {
+        let why = tokio::select! {
+            signal = signals.next() => {
+                tracing::info!(signal = signal.name(), "draining; a second signal ends at once");
+                return None;
+            }
+            part = server.broken() => return Some(part),
+            _ = hang_up.recv() => "SIGHUP",
+            () = changed(watch.as_mut()) => "the policy's file changed",
+        };
+        reload(server, arguments, why).await;
+    }
+}
+
+async fn changed(watch: Option<&mut PolicyWatch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        // The built-in policy never changes.
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads the policy and its model files again. If anything is wrong with them, the old policy stays.
+async fn reload(server: &Server, arguments: &ServeArguments, why: &str) {
+    let outcome = match read_policy(arguments) {
+        Ok(policy) => server.reload(policy).await,
+        Err(error) => Err(error.into()),
+    };
+    let outcome = match outcome {
+        Ok(()) => {
+            tracing::info!(why, "the policy was reloaded");
+            "reloaded"
+        }
+        Err(error) => {
+            tracing::error!(why, "the policy was not reloaded, the old one stays: {error:#}");
+            "refused"
+        }
+    };
+    counter!(RELOADS, "outcome" => outcome).increment(1);
+}
+
+async fn serve(policy: &Policy, arguments: &ServeArguments) -> anyhow::Result<()> {
     // Before anything is announced, so that no signal is missed.
     let mut signals = Signals::new().context("cannot listen for signals")?;
-    let mut server = Server::start(policy, ServerOptions::of_this_machine(policy)).await?;
+    let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for signals")?;
+    let program = own_program().context("cannot find this program's file")?;
+    let options = ServerOptions::of_this_machine(policy, &program, Vec::new()).await?;
+    let mut server = Server::start(policy, options).await?;
     announce(policy, &server);
-    let broken = tokio::select! {
-        signal = signals.next() => {
-            tracing::info!(signal = signal.name(), "draining; a second signal ends at once");
-            None
-        }
-        part = server.broken() => Some(part),
-    };
+    let broken = run_until_told(&mut server, &mut signals, &mut hang_up, arguments).await;
     tokio::spawn(async move {
         let signal = signals.next().await;
         tracing::warn!(signal = signal.name(), "second signal: ending at once");

@@ -1,34 +1,38 @@
 //! A running server: everything wired together, without the command line and without signals.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::probe;
 use crate::admission::Admission;
 use crate::api::{self, Api, listen};
-use crate::catalog::Catalog;
+use crate::catalog::{BrokenModel, Catalog};
 use crate::clock::Clock;
-use crate::control::driver::{Controller, Setup};
+use crate::control::driver::{Controller, Reload, Setup};
 use crate::embedded;
 use crate::engine::llama::{LlamaLoader, compute_devices};
 use crate::gpu;
-use crate::policy::{ModelFile, Policy};
+use crate::policy::{Isolation, ModelFile, Policy, ServerPolicy};
 use crate::pool::Pool;
 use crate::telemetry;
 use crate::units::DeviceId;
-use crate::worker::{ThreadSpawner, WorkerSpawner};
+use crate::worker::process::{ProcessOptions, ProcessSpawner};
+use crate::worker::thread::ThreadSpawner;
+use crate::worker::{ByIsolation, WorkerSpawner};
 
 /// How often a drain looks whether all requests have ended.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
-/// What workers get to end in: a load cannot be interrupted, and nobody waits for it any more.
-const WORKER_PATIENCE: Duration = Duration::from_secs(5);
+/// What the controller gets to end all workers in, by force if need be.
+const WORKER_PATIENCE: Duration = Duration::from_secs(8);
 /// What connections get to send their last bytes after all requests have ended.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -45,16 +49,29 @@ pub struct ServerOptions {
 }
 
 impl ServerOptions {
-    /// llama.cpp on this machine, within the policy's limits.
-    #[must_use]
-    pub fn of_this_machine(policy: &Policy) -> Self {
+    /// llama.cpp on this machine, within the policy's limits. `program` is what workers' processes run, with
+    /// `environment` besides what they inherit.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no thread.
+    pub async fn of_this_machine(
+        policy: &Policy,
+        program: &Path,
+        environment: Vec<(OsString, OsString)>,
+    ) -> anyhow::Result<Self> {
         let cpu_threads = usable_cpu_threads(policy);
-        Self {
-            spawner: Arc::new(ThreadSpawner::new(LlamaLoader, cpu_threads)),
-            devices: compute_devices(),
-            cpu_threads,
-            memory: gpu::system(),
-        }
+        let mut memory = gpu::system();
+        let devices = memory.read(&[]);
+        let host = devices.iter().find(|memory| memory.device == DeviceId::Host);
+        let memory_limit_bytes = host.map(|host| policy.devices.host_memory_limit.of(host.total).0);
+        let program = program.to_owned();
+        let in_threads = policy.models.iter().all(|model| model.isolation == Isolation::Thread);
+        let devices = if in_threads { compute_devices() } else { probe::devices(&program).await };
+        let options = ProcessOptions { program, cpu_threads, memory_limit_bytes, environment };
+        let process = Box::new(ProcessSpawner::new(options).context("cannot start a thread")?);
+        let thread = Box::new(ThreadSpawner::new(LlamaLoader, cpu_threads));
+        Ok(Self { spawner: Arc::new(ByIsolation { process, thread }), devices, cpu_threads, memory })
     }
 }
 
@@ -68,7 +85,7 @@ pub(super) fn usable_cpu_threads(policy: &Policy) -> u32 {
 ///
 /// # Errors
 ///
-/// The first file that is missing, broken or cannot be unpacked.
+/// An embedded file that cannot be unpacked.
 pub(super) fn read_catalog(policy: &Policy) -> anyhow::Result<Catalog> {
     let files = policy.models.iter().flat_map(|model| &model.variants);
     let embedded: Vec<&str> = files
@@ -83,7 +100,12 @@ pub(super) fn read_catalog(policy: &Policy) -> anyhow::Result<Catalog> {
             embedded::unpack(name, &folder)?;
         }
     }
-    Ok(Catalog::read(&policy.models, &folder)?)
+    Ok(Catalog::read(&policy.models, &folder))
+}
+
+/// Why models cannot be served, one line for each.
+pub(super) fn faults(broken: &[BrokenModel]) -> String {
+    broken.iter().map(|model| model.reason.as_str()).collect::<Vec<_>>().join("\n")
 }
 
 /// How a shutdown went.
@@ -100,6 +122,10 @@ pub struct Server {
     address: SocketAddr,
     admission: Arc<Admission>,
     drain_timeout: Duration,
+    /// What was read at the start and holds until the end.
+    fixed: ServerPolicy,
+    pool: Arc<Pool>,
+    reloads: mpsc::Sender<Reload>,
     stop_listening: CancellationToken,
     stop_controlling: CancellationToken,
     listening: JoinHandle<()>,
@@ -114,16 +140,23 @@ impl Server {
     /// Model files that cannot be used, or an address that cannot be listened on.
     pub async fn start(policy: &Policy, options: ServerOptions) -> anyhow::Result<Self> {
         let catalog = Arc::new(read_catalog(policy)?);
+        if catalog.models.is_empty() {
+            anyhow::bail!("{}", faults(&catalog.broken));
+        }
+        for model in &catalog.broken {
+            tracing::error!(model = %model.name, reason = model.reason, "this model cannot be served");
+        }
         let metrics = telemetry::install().context("the metrics recorder cannot be installed")?;
         let listener = listen_on(policy.server.listen).await?;
         let address = listener.local_addr().context("the socket has no address")?;
         let clock = Clock::start();
-        let pool = Arc::new(Pool::default());
+        let pool = Arc::new(Pool::new(Arc::clone(&catalog)));
+        let (reloads, reload_inbox) = mpsc::channel(1);
         let wake = Arc::new(Notify::new());
         let policies = catalog.policies();
         let admission = Arc::new(Admission::new(Arc::clone(&pool), clock, &policies, Arc::clone(&wake)));
         let controller = Controller::new(Setup {
-            catalog: Arc::clone(&catalog),
+            catalog,
             devices_policy: policy.devices.clone(),
             devices: options.devices,
             cpu_threads: options.cpu_threads,
@@ -134,12 +167,12 @@ impl Server {
             clock,
             wake,
             metrics: metrics.clone(),
+            reloads: reload_inbox,
         });
         let max_body_bytes = policy.server.max_body_bytes;
         let routes = api::routes(Arc::new(Api {
-            catalog,
             admission: Arc::clone(&admission),
-            pool,
+            pool: Arc::clone(&pool),
             metrics,
             max_body_bytes,
         }));
@@ -150,6 +183,9 @@ impl Server {
             address,
             admission,
             drain_timeout: policy.server.drain_timeout,
+            fixed: policy.server.clone(),
+            pool,
+            reloads,
             stop_listening,
             stop_controlling,
             listening,
@@ -161,6 +197,29 @@ impl Server {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Follows another policy without dropping a request; model files are read again.
+    ///
+    /// # Errors
+    ///
+    /// A model whose files cannot be used and that is not known for it already. The old policy then stays.
+    pub async fn reload(&self, policy: Policy) -> anyhow::Result<()> {
+        let (devices, server) = (policy.devices.clone(), policy.server.clone());
+        let catalog = tokio::task::spawn_blocking(move || read_catalog(&policy)).await??;
+        let known = Arc::clone(&self.pool.load().catalog);
+        let new: Vec<BrokenModel> =
+            catalog.broken.iter().filter(|model| !known.broken.contains(model)).cloned().collect();
+        if !new.is_empty() || catalog.models.is_empty() {
+            anyhow::bail!("{}", faults(if new.is_empty() { &catalog.broken } else { &new }));
+        }
+        if server != self.fixed {
+            tracing::warn!("the policy's server section changed; that takes effect at the next start");
+        }
+        let (done, followed) = oneshot::channel();
+        let reload = Reload { catalog: Arc::new(catalog), devices, done };
+        self.reloads.send(reload).await.map_err(|_| anyhow::anyhow!("the controller has ended"))?;
+        Ok(followed.await?)
     }
 
     /// Ends when a part of the server ended that never should; the server must then be shut down.

@@ -9,28 +9,31 @@ use std::time::Duration;
 
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::step::{self, Action, ControlState, ModelStep};
-use crate::admission::Admission;
-use crate::catalog::Catalog;
+use super::watchdog::Frozen;
+use crate::admission::{Admission, Condition};
+use crate::catalog::{Catalog, CatalogModel};
 use crate::clock::Clock;
 use crate::fleet::{Fleet, OnFree, Start};
 use crate::gpu::{DeviceMemory, MemoryReader};
-use crate::policy::{DevicesPolicy, ModelPolicy};
+use crate::policy::{DevicesPolicy, ModelPolicy, ScalePolicy};
 use crate::pool::Pool;
 use crate::scaling::Reason;
 use crate::telemetry as names;
 use crate::units::{DeviceId, ModelName, Timestamp};
 use crate::view::{DeviceView, ModelObservation, Observation, VariantView};
-use crate::worker::{WorkerEvent, WorkerSpawner};
+use crate::worker::{Kill, WorkerEvent, WorkerSpawner};
 
 /// Time between two observations when nothing happens.
 const TICK: Duration = Duration::from_millis(100);
 /// Time between two readings of the devices' memory.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(500);
+/// What workers get to end in when the server stops: a load cannot be interrupted, and nobody waits for it any more.
+const END_PATIENCE: Duration = Duration::from_secs(4);
 /// Time between two clean-ups of the metrics' recorder.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -61,6 +64,18 @@ pub struct Setup {
     pub wake: Arc<Notify>,
     /// The metrics' recorder.
     pub metrics: PrometheusHandle,
+    /// New policies.
+    pub reloads: mpsc::Receiver<Reload>,
+}
+
+/// Another policy to follow, with its files read.
+pub struct Reload {
+    /// The models.
+    pub catalog: Arc<Catalog>,
+    /// What it says of devices.
+    pub devices: DevicesPolicy,
+    /// Told once it is followed.
+    pub done: oneshot::Sender<()>,
 }
 
 /// The last decision for a model, so that only changes are counted and logged.
@@ -74,7 +89,8 @@ struct Note {
 /// The controller.
 pub struct Controller {
     setup: Setup,
-    policies: Vec<Arc<ModelPolicy>>,
+    /// Models of the catalog, then those that are no longer in it and still have requests or instances.
+    models: Vec<Arc<CatalogModel>>,
     fleet: Fleet,
     events: mpsc::UnboundedReceiver<WorkerEvent>,
     state: ControlState,
@@ -95,7 +111,7 @@ impl Controller {
         let on_free: OnFree = Arc::new(move |model| admission.dispatch(model));
         let fleet = Fleet::new(Arc::clone(&setup.catalog), Arc::clone(&setup.spawner), sender, on_free);
         Self {
-            policies: setup.catalog.policies(),
+            models: setup.catalog.models.clone(),
             fleet,
             events,
             state: ControlState::default(),
@@ -118,18 +134,72 @@ impl Controller {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(event) = self.events.recv() => self.handle(event),
+                Some(reload) = self.setup.reloads.recv() => self.adopt(reload),
                 () = wake.notified() => {}
                 _ = ticks.tick() => {}
             }
         }
+        self.end_all().await;
+    }
+
+    /// Ends all workers: first by telling them, then by force.
+    async fn end_all(&mut self) {
         self.fleet.stop_all();
+        let patience = tokio::time::sleep(END_PATIENCE);
+        tokio::pin!(patience);
+        let mut forced = false;
         while !self.fleet.is_empty() {
-            let Some(event) = self.events.recv().await else { break };
-            self.handle(event);
-            // An instance that became ready while everything stops is told, too.
-            self.fleet.stop_all();
+            tokio::select! {
+                event = self.events.recv() => {
+                    let Some(event) = event else { break };
+                    self.handle(event);
+                    // An instance that became ready while everything stops is told, too.
+                    self.fleet.stop_all();
+                }
+                () = &mut patience, if !forced => {
+                    forced = true;
+                    self.fleet.kill_all();
+                }
+            }
         }
         self.publish();
+    }
+
+    /// Follows another policy. Requests that wait or run go on: instances that no longer fit serve until others have
+    /// taken their place, models that are gone until nobody asks them for anything.
+    fn adopt(&mut self, reload: Reload) {
+        let Reload { catalog, devices, done } = reload;
+        let mut models = catalog.models.clone();
+        for old in &self.models {
+            if catalog.model(old.policy.name.as_str()).is_none() {
+                models.push(retired(old));
+            }
+        }
+        self.models = models;
+        self.setup.devices_policy = devices;
+        self.setup.admission.apply(&catalog.policies());
+        self.fleet.adopt(Arc::clone(&catalog));
+        self.setup.catalog = catalog;
+        self.memory_read = None;
+        self.publish();
+        // Who asked may be gone.
+        let _gone = done.send(());
+    }
+
+    /// Forgets models that are no longer in the catalog once nobody asks them for anything.
+    fn forget_retired(&mut self) {
+        let Self { models, setup, fleet, notes, .. } = self;
+        models.retain(|model| {
+            let name = &model.policy.name;
+            let stays = setup.catalog.model(name.as_str()).is_some()
+                || !fleet.views(name).is_empty()
+                || !setup.admission.remove(name);
+            if !stays {
+                tracing::info!(model = %name, "no longer in the policy, and no longer used");
+                notes.remove(name);
+            }
+            stays
+        });
     }
 
     fn handle(&mut self, event: WorkerEvent) {
@@ -147,11 +217,14 @@ impl Controller {
         let now = self.setup.clock.now();
         self.publish();
         self.read_memory(now);
+        self.forget_retired();
         let observation = self.observe(now);
-        for step in step::step(&self.policies, &mut self.state, &observation, now) {
-            self.act(&step, now);
+        let policies: Vec<Arc<ModelPolicy>> =
+            self.models.iter().map(|model| Arc::clone(&model.policy)).collect();
+        for step in step::step(&policies, &mut self.state, &observation, now) {
+            self.act(&step, &observation, now);
         }
-        self.fleet.collect();
+        self.fleet.collect(now);
         self.publish();
         if self.reported.is_none_or(|last| now.since(last) >= TICK) {
             self.reported = Some(now);
@@ -167,8 +240,8 @@ impl Controller {
     fn publish(&mut self) {
         if let Some(snapshot) = self.fleet.snapshot_if_changed() {
             self.setup.pool.store(snapshot);
-            for policy in &self.policies {
-                self.setup.admission.dispatch(&policy.name);
+            for model in &self.models {
+                self.setup.admission.dispatch(&model.policy.name);
             }
         }
     }
@@ -176,17 +249,18 @@ impl Controller {
     fn read_memory(&mut self, now: Timestamp) {
         if self.memory_read.is_none_or(|last| now.since(last) >= MEMORY_INTERVAL) {
             self.memory_read = Some(now);
-            self.memory = self.setup.memory.read();
+            self.memory = self.setup.memory.read(&self.fleet.process_ids());
         }
     }
 
     fn observe(&self, now: Timestamp) -> Observation {
-        let models = self.setup.catalog.models.iter().map(|model| {
+        let models = self.models.iter().map(|model| {
             let name = &model.policy.name;
             let variants = model.variants.iter().enumerate().map(|(index, variant)| VariantView {
                 weights_bytes: variant.weights_bytes,
                 instance_bytes: variant.instance_bytes,
                 failed: self.fleet.failure(name, index, now),
+                shortage: self.fleet.shortage(name, index),
             });
             ModelObservation {
                 model: name.clone(),
@@ -219,25 +293,38 @@ impl Controller {
         DeviceView { device, available: Some(available) }
     }
 
-    fn act(&mut self, step: &ModelStep, now: Timestamp) {
+    fn act(&mut self, step: &ModelStep, observation: &Observation, now: Timestamp) {
         self.note(step, now);
         let reason = step.reason.name();
         for action in &step.actions {
             match *action {
                 Action::Start { variant, device, threads } => {
-                    self.fleet.start(Start { model: &step.model, variant, device, threads, reason }, now);
+                    let view = observation.devices.iter().find(|view| view.device == device);
+                    let available = view.and_then(|view| view.available);
+                    let start = Start { model: &step.model, variant, device, threads, available, reason };
+                    if let Some(model) = self.models.iter().find(|model| model.policy.name == step.model) {
+                        self.fleet.start(model, start, now);
+                    }
                 }
                 Action::Drain { instance } => self.fleet.drain(instance, reason),
                 Action::SetThreads { instance, threads } => self.fleet.set_threads(instance, threads),
                 Action::RefuseWaiting => self.refuse_waiting(step),
+                Action::Kill { instance, why } => self.fleet.kill(
+                    instance,
+                    match why {
+                        Frozen::NoProgress { stalled } => Kill::Frozen { stalled },
+                        Frozen::LoadTimeout { after } => Kill::LoadTimeout { after },
+                    },
+                ),
             }
         }
     }
 
     fn refuse_waiting(&self, step: &ModelStep) {
         let retry = if let Reason::LoadsFailing { retry_in } = step.reason { retry_in } else { TICK };
-        let why = self.fleet.last_failure(&step.model).unwrap_or("the load failed");
-        self.setup.admission.refuse_waiting(&step.model, why, retry);
+        let trouble = self.fleet.trouble(&step.model);
+        let why = trouble.map_or_else(|| "the load failed".to_owned(), |trouble| trouble.reason);
+        self.setup.admission.refuse_waiting(&step.model, &why, retry);
     }
 
     /// Logs and counts a decision that differs from the one before, or does something.
@@ -248,7 +335,11 @@ impl Controller {
         let drains = count(|action| matches!(action, Action::Drain { .. }));
         gauge!(names::TARGET_INSTANCES, "model" => step.model.to_string())
             .set(f64::from(step.target_instances));
-        self.setup.admission.explain(&step.model, step.reason.to_string());
+        let trouble = self.fleet.trouble(&step.model);
+        let crash_loop = trouble.as_ref().is_some_and(|trouble| trouble.crash_loop);
+        let trouble = trouble.map(|trouble| trouble.reason);
+        let condition = Condition { explanation: step.reason.to_string(), trouble, crash_loop };
+        self.setup.admission.explain(&step.model, condition);
         let note = self.notes.entry(step.model.clone()).or_default();
         let changed = std::mem::replace(&mut note.reason, reason) != reason;
         let acts = starts + drains > 0;
@@ -268,7 +359,7 @@ impl Controller {
             reason = %step.reason, limit, "scaling");
     }
 
-    fn report(&self, observation: &Observation) {
+    fn report(&mut self, observation: &Observation) {
         self.fleet.report();
         for model in &observation.models {
             let name = model.model.to_string();
@@ -292,4 +383,16 @@ impl Controller {
 #[expect(clippy::cast_precision_loss, reason = "gauges are floating point by Prometheus's definition")]
 fn bytes(count: crate::units::ByteCount) -> f64 {
     count.0 as f64
+}
+
+/// A model that is no longer in the policy: served as long as somebody waits for it, and not a moment longer.
+fn retired(model: &CatalogModel) -> Arc<CatalogModel> {
+    let scale = ScalePolicy {
+        min_instances: 0,
+        scale_down_after: Duration::ZERO,
+        idle_unload_after: Duration::ZERO,
+        ..model.policy.scale.clone()
+    };
+    let policy = Arc::new(ModelPolicy { scale, ..(*model.policy).clone() });
+    Arc::new(CatalogModel { policy, ..model.clone() })
 }

@@ -1,6 +1,7 @@
-//! Keeps the pool as large as its traffic needs: observe, step, act.
+//! Keeps the pool in shape: what to do is decided by [`step`], and done by [`driver`].
 //!
-//! [`step`] is pure and decides; [`driver`] reads the world, asks `step`, and acts through the fleet.
+//! [`watchdog`] finds what is frozen, for [`step`].
 
 pub mod driver;
 pub mod step;
+pub mod watchdog;

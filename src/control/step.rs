@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::watchdog::{Frozen, Watchdog};
 use crate::policy::ModelPolicy;
 use crate::scaling::{self, Reason, ScalingState, Signals};
 use crate::units::{ByteCount, DeviceId, InstanceId, ModelName, Timestamp};
 use crate::view::{InstanceState, InstanceView, LoadFailure, ModelObservation, Observation, VariantView};
 
 /// Wait after the first failed load; doubles with each failure in a row.
-const LOAD_RETRY_FIRST: Duration = Duration::from_secs(1);
+const LOAD_RETRY_FIRST: Duration = Duration::from_millis(500);
 /// The longest wait between two tries to load a variant.
 const LOAD_RETRY_MAX: Duration = Duration::from_secs(60);
 
@@ -21,6 +22,8 @@ const LOAD_RETRY_MAX: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Default)]
 pub struct ControlState {
     models: HashMap<ModelName, ScalingState>,
+    watchdog: Watchdog,
+    last: Option<Timestamp>,
 }
 
 /// What the fleet shall do.
@@ -49,6 +52,13 @@ pub enum Action {
     },
     /// Refuse the requests that wait: nothing can be loaded for them at present.
     RefuseWaiting,
+    /// End the worker of a frozen instance; its requests go on elsewhere.
+    Kill {
+        /// The instance.
+        instance: InstanceId,
+        /// Why.
+        why: Frozen,
+    },
 }
 
 /// What one step decided for one model.
@@ -78,6 +88,7 @@ pub fn step(
     now: Timestamp,
 ) -> Vec<ModelStep> {
     let mut plan = Plan::new(observation);
+    state.models.retain(|model, _| policies.iter().any(|policy| policy.name == *model));
     let mut steps: Vec<ModelStep> = policies
         .iter()
         .zip(&observation.models)
@@ -88,7 +99,29 @@ pub fn step(
         })
         .collect();
     plan.divide_threads(observation, &mut steps);
+    watch(policies, state, observation, &mut steps, now);
     steps
+}
+
+/// Ends what is frozen.
+fn watch(
+    policies: &[Arc<ModelPolicy>],
+    state: &mut ControlState,
+    observation: &Observation,
+    steps: &mut [ModelStep],
+    now: Timestamp,
+) {
+    let passed = state.last.replace(now).map_or(Duration::ZERO, |last| now.since(last));
+    let instances = policies
+        .iter()
+        .zip(&observation.models)
+        .flat_map(|(policy, model)| model.instances.iter().map(|instance| (&policy.watchdog, instance)));
+    for (instance, why) in state.watchdog.look(instances, passed) {
+        let of = |model: &ModelObservation| model.instances.iter().any(|view| view.id == instance);
+        if let Some(at) = observation.models.iter().position(of) {
+            steps[at].actions.push(Action::Kill { instance, why });
+        }
+    }
 }
 
 /// What the decisions of one step share: memory and CPU that earlier ones have taken.
@@ -117,9 +150,8 @@ impl Plan {
         model: &ModelObservation,
         now: Timestamp,
     ) -> ModelStep {
-        let in_state = |state| count(model.instances.iter().filter(|instance| instance.state == state));
-        let (ready, starting) = (in_state(InstanceState::Ready), in_state(InstanceState::Starting));
-        let signals = Signals { queue: model.queue, ready, starting, slots: policy.slots };
+        let counted = Counts::of(model);
+        let signals = counted.signals(policy, model);
         let decision = scaling::decide(&policy.scale, scaling, &signals, now);
         let mut step = ModelStep {
             model: model.model.clone(),
@@ -128,20 +160,21 @@ impl Plan {
             limit: None,
             actions: Vec::new(),
         };
-        let live = ready + starting;
+        let live = counted.ready + counted.starting;
         if decision.target_instances > live {
             self.start(decision.target_instances - live, live, model, &mut step);
         } else {
-            let surplus = (live - decision.target_instances).min(ready);
-            step.actions.extend(drain(model, surplus as usize));
+            let surplus = (live - decision.target_instances).min(counted.ready);
+            step.actions.extend(drain(model, surplus as usize, false));
         }
+        replace_stale(&counted, decision.target_instances, model, &mut step);
         step
     }
 
     /// Starts up to `wanted` instances; where one cannot be, `step` says why.
     fn start(&mut self, wanted: u32, live: u32, model: &ModelObservation, step: &mut ModelStep) {
         let mut loaded: Vec<(usize, DeviceId)> =
-            model.instances.iter().map(|instance| (instance.variant, instance.device)).collect();
+            model.instances.iter().filter(|i| !i.stale).map(|i| (i.variant, i.device)).collect();
         for started in 0..wanted {
             match self.place(model, &loaded, live + started) {
                 Ok((variant, device, cost)) => {
@@ -151,7 +184,8 @@ impl Plan {
                 }
                 Err(limit) => {
                     step.target_instances = live + started;
-                    if step.target_instances == 0 && matches!(limit, Reason::LoadsFailing { .. }) {
+                    let failing = matches!(limit, Reason::LoadsFailing { .. });
+                    if step.target_instances == 0 && failing && model.variants.iter().all(is_hopeless) {
                         step.actions.push(Action::RefuseWaiting);
                     }
                     if started > 0 {
@@ -186,7 +220,11 @@ impl Plan {
             for &(index, variant) in &usable {
                 let shared = loaded.contains(&(index, device));
                 let weights = if shared { ByteCount::ZERO } else { variant.weights_bytes };
-                let cost = weights + variant.instance_bytes;
+                let mut cost = weights + variant.instance_bytes;
+                if let Some((_, sufficed_not)) = variant.shortage.filter(|(at, _)| *at == device) {
+                    // A measured fact beats a prediction.
+                    cost = cost.max(sufficed_not + ByteCount(1));
+                }
                 if available.is_none_or(|available| cost <= available) {
                     return Ok((index, device, cost));
                 }
@@ -238,10 +276,65 @@ impl Plan {
     }
 }
 
-/// Drains `surplus` ready instances: the worst variant first, then the least busy, then the newest.
-fn drain(model: &ModelObservation, surplus: usize) -> Vec<Action> {
-    let mut ready: Vec<&InstanceView> =
-        model.instances.iter().filter(|instance| instance.state == InstanceState::Ready).collect();
+/// The instances of a model by what they are good for.
+struct Counts {
+    /// Fresh ones.
+    ready: u32,
+    starting: u32,
+    stale_ready: u32,
+    /// Draining or stopping.
+    leaving: u32,
+}
+
+impl Counts {
+    fn of(model: &ModelObservation) -> Self {
+        let matching = |wanted: &dyn Fn(&InstanceView) -> bool| {
+            count(model.instances.iter().filter(|instance| wanted(instance)))
+        };
+        Self {
+            ready: matching(&|i| i.state == InstanceState::Ready && !i.stale),
+            starting: matching(&|i| i.state == InstanceState::Starting && !i.stale),
+            stale_ready: matching(&|i| i.state == InstanceState::Ready && i.stale),
+            leaving: matching(&|i| matches!(i.state, InstanceState::Draining | InstanceState::Stopping)),
+        }
+    }
+
+    /// Stale instances count as capacity until fresh ones have taken their place.
+    fn signals(&self, policy: &ModelPolicy, model: &ModelObservation) -> Signals {
+        let starting = self.starting.saturating_sub(self.stale_ready);
+        let ready = self.ready + self.stale_ready.saturating_sub(self.ready);
+        Signals { queue: model.queue, ready, starting, slots: policy.slots }
+    }
+}
+
+fn is_hopeless(variant: &VariantView) -> bool {
+    variant.failed.is_some_and(|failure| failure.hopeless)
+}
+
+/// Lets stale instances go as fresh ones come; where both do not fit, one stale one goes first.
+fn replace_stale(counted: &Counts, wanted: u32, model: &ModelObservation, step: &mut ModelStep) {
+    if counted.stale_ready == 0 {
+        return;
+    }
+    let starts = step.actions.iter().any(|action| matches!(action, Action::Start { .. }));
+    let fresh = counted.ready + counted.starting;
+    let blocked = !starts && fresh < wanted && counted.starting == 0 && counted.leaving == 0;
+    let mut keep = wanted.saturating_sub(counted.ready);
+    if blocked {
+        keep = keep.min(counted.stale_ready - 1);
+    }
+    let surplus = counted.stale_ready.saturating_sub(keep);
+    step.actions.extend(drain(model, surplus as usize, true));
+}
+
+/// Drains `surplus` ready instances, stale or fresh ones: the worst variant first, then the least busy, then the
+/// newest.
+fn drain(model: &ModelObservation, surplus: usize, stale: bool) -> Vec<Action> {
+    let mut ready: Vec<&InstanceView> = model
+        .instances
+        .iter()
+        .filter(|instance| instance.state == InstanceState::Ready && instance.stale == stale)
+        .collect();
     ready.sort_by_key(|instance| {
         (std::cmp::Reverse(instance.variant), instance.leased, std::cmp::Reverse(instance.id))
     });
@@ -250,7 +343,7 @@ fn drain(model: &ModelObservation, surplus: usize) -> Vec<Action> {
 
 /// Time until a variant whose load failed is tried again; `None` if it may be tried now.
 fn retry_in(variant: &VariantView) -> Option<Duration> {
-    let LoadFailure { ago, in_a_row } = variant.failed?;
+    let LoadFailure { ago, in_a_row, .. } = variant.failed?;
     let doublings = in_a_row.saturating_sub(1).min(16);
     let wait = LOAD_RETRY_FIRST.saturating_mul(1 << doublings).min(LOAD_RETRY_MAX);
     wait.checked_sub(ago).filter(|left| !left.is_zero())

@@ -14,7 +14,17 @@ fn policies(scale: &str) -> Vec<Arc<ModelPolicy>> {
 }
 
 fn instance(id: u64, variant: usize, state: InstanceState, leased: u32, threads: u32) -> InstanceView {
-    InstanceView { id: InstanceId(id), variant, device: DeviceId::Host, state, slots: 4, leased, threads }
+    InstanceView {
+        id: InstanceId(id),
+        variant,
+        device: DeviceId::Host,
+        state,
+        slots: 4,
+        leased,
+        threads,
+        progress: 0,
+        stale: false,
+    }
 }
 
 fn variant(weights_mib: u64) -> VariantView {
@@ -22,6 +32,7 @@ fn variant(weights_mib: u64) -> VariantView {
         weights_bytes: ByteCount(weights_mib * MIB),
         instance_bytes: ByteCount(10 * MIB),
         failed: None,
+        shortage: None,
     }
 }
 
@@ -119,13 +130,17 @@ fn no_more_instances_than_cpu_threads_but_always_the_first_of_a_model() {
 
 #[test]
 fn a_variant_that_failed_to_load_is_tried_again_later_and_others_at_once() {
-    let failed = |ago_ms, in_a_row| Some(LoadFailure { ago: Duration::from_millis(ago_ms), in_a_row });
+    let failed = |ago_ms, in_a_row| {
+        Some(LoadFailure { ago: Duration::from_millis(ago_ms), in_a_row, hopeless: in_a_row > 2 })
+    };
     let mut observation = observation(1, vec![]);
     observation.models[0].variants[0].failed = failed(10, 1);
     check("{}", &observation, "cold_start", &[start(1, 4)]);
-    observation.models[0].variants[1].failed = failed(3_999, 3);
+    observation.models[0].variants[1].failed = failed(1_999, 3);
+    check("{}", &observation, "loads_failing", &[]);
+    observation.models[0].variants[0].failed = failed(10, 9);
     check("{}", &observation, "loads_failing", &[Action::RefuseWaiting]);
-    observation.models[0].variants[1].failed = failed(4_000, 3);
+    observation.models[0].variants[1].failed = failed(2_000, 3);
     check("{}", &observation, "cold_start", &[start(1, 4)]);
     observation.models[0].variants[1].failed = failed(59_999, 40);
     check("{}", &observation, "loads_failing", &[Action::RefuseWaiting]);
@@ -147,4 +162,65 @@ fn drains_the_worst_variant_first_then_the_least_busy_then_the_newest() {
     let instance = |id, variant, leased| instance(id, variant, READY, leased, 1);
     assert_eq!(drained(vec![instance(1, 1, 1), instance(2, 0, 0), instance(3, 0, 0)]), [drain(1), drain(3)]);
     assert_eq!(drained(vec![instance(1, 0, 0), instance(2, 0, 1), instance(3, 0, 1)]), [drain(1), drain(3)]);
+}
+
+#[test]
+fn a_load_that_ran_out_of_memory_teaches_what_does_not_suffice() {
+    let mut observation = observation(1, vec![]);
+    observation.models[0].variants[0].shortage = Some((DeviceId::Host, ByteCount(2000 * MIB)));
+    check("{}", &observation, "cold_start", &[start(1, 4)]);
+    observation.devices[0].available = Some(ByteCount(2001 * MIB));
+    check("{}", &observation, "cold_start", &[start(0, 4)]);
+}
+
+#[test]
+fn a_frozen_instance_is_ended_and_its_model_keeps_its_step() {
+    let policies = policies("{}");
+    let (mut state, seen) = (ControlState::default(), observation(0, vec![instance(3, 0, READY, 2, 4)]));
+    for tick in 0..60 {
+        let steps = step(&policies, &mut state, &seen, Timestamp::from_millis(tick * 400));
+        let killed: Vec<_> = steps[0]
+            .actions
+            .iter()
+            .filter(|action| matches!(action, Action::Kill { instance: InstanceId(3), .. }))
+            .collect();
+        assert_eq!(killed.len(), usize::from(tick == 50), "at tick {tick}");
+    }
+}
+
+fn stale(id: u64, leased: u32) -> InstanceView {
+    InstanceView { stale: true, ..instance(id, 0, READY, leased, 2) }
+}
+
+fn drain_action(id: u64) -> Action {
+    Action::Drain { instance: InstanceId(id) }
+}
+
+#[test]
+fn stale_instances_go_as_fresh_ones_come() {
+    let both = vec![stale(1, 2), stale(2, 1)];
+    check(
+        "{}",
+        &observation(0, both.clone()),
+        "steady",
+        &[start(0, 1), start(0, 1), set_threads(1, 1), set_threads(2, 1)],
+    );
+    let mut one_came = both.clone();
+    one_came.push(instance(3, 0, READY, 0, 1));
+    one_came.push(instance(4, 0, STARTING, 0, 1));
+    let threads = [set_threads(1, 1), set_threads(2, 1)];
+    check("{}", &observation(0, one_came), "steady", &[[drain_action(2)].as_slice(), &threads].concat());
+    let mut all_came = both;
+    all_came.extend([instance(3, 0, READY, 0, 1), instance(4, 0, READY, 0, 1)]);
+    let drained = [drain_action(2), drain_action(1)];
+    check("{}", &observation(0, all_came), "steady", &[drained.as_slice(), &threads].concat());
+}
+
+#[test]
+fn a_stale_instance_makes_room_where_both_do_not_fit() {
+    let mut crowded = observation(0, vec![stale(1, 2), stale(2, 1)]);
+    crowded.devices[0].available = Some(ByteCount(MIB));
+    check("{}", &crowded, "no_headroom", &[drain_action(2)]);
+    crowded.models[0].instances[1].state = InstanceState::Draining;
+    check("{}", &crowded, "no_headroom", &[]);
 }

@@ -36,6 +36,8 @@ mod tests {
             slots,
             leased,
             threads: 1,
+            progress: 0,
+            stale: false,
         });
         assert_eq!(choose(views), expected, "(slots, leased, variant): {instances:?}");
     }
@@ -57,7 +59,7 @@ mod tests {
 
     #[test]
     fn an_instance_that_is_not_ready_is_never_chosen() {
-        for state in [InstanceState::Starting, InstanceState::Draining] {
+        for state in [InstanceState::Starting, InstanceState::Draining, InstanceState::Stopping] {
             let view = InstanceView {
                 id: InstanceId(0),
                 variant: 0,
@@ -66,6 +68,8 @@ mod tests {
                 slots: 4,
                 leased: 0,
                 threads: 1,
+                progress: 0,
+                stale: false,
             };
             assert_eq!(choose([view]), None);
         }

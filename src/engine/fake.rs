@@ -23,6 +23,8 @@ pub struct Controls {
     pub fail_loads: AtomicBool,
     /// The next decode call fails.
     pub fail_next_decode: AtomicBool,
+    /// Every decode call fails.
+    pub fail_all_decodes: AtomicBool,
     /// Microseconds that a decode call takes.
     pub decode_micros: AtomicU64,
     /// Milliseconds that a load takes.
@@ -146,7 +148,8 @@ impl Context for FakeContext {
     fn decode(&mut self, batch: &[BatchToken]) -> Result<(), EngineError> {
         assert!(!batch.is_empty() && batch.len() <= MAX_BATCH_TOKENS, "a batch of {} tokens", batch.len());
         pause(Duration::from_micros(self.controls.decode_micros.load(Ordering::Relaxed)));
-        if self.controls.fail_next_decode.swap(false, Ordering::Relaxed) {
+        let always = self.controls.fail_all_decodes.load(Ordering::Relaxed);
+        if self.controls.fail_next_decode.swap(false, Ordering::Relaxed) || always {
             return Err(EngineError::Decode("told to fail".into()));
         }
         self.logits.clear();

@@ -1,20 +1,25 @@
 //! The iteration loop: admit, plan, decode, sample, emit.
 //!
-//! A failed decode call ends the sequences that were in it, and no others; a prompt that cannot be served ends
-//! its own sequence before it takes part.
+//! A failed decode call loses the sequences that were in it, and no others; a prompt that cannot be served ends
+//! its own sequence before it takes part. A sequence that another instance began goes on where that one stopped:
+//! what it generated is computed again as prefill, and its text and its random draws continue.
+
+use std::time::Duration;
 
 use super::text::{Piece, TextAssembler};
 use super::{BatchToken, Context, EngineError};
-use crate::batching::{self, Limits, Need, Share};
+use crate::batching::{self, Limits, Need, PrefillBudget, Share};
 use crate::generation::{
-    Event, EventSink, FinishReason, GenerationError, GenerationRequest, Prompt, SamplingSettings, Token,
-    Usage,
+    Event, EventSink, FinishReason, GenerationError, GenerationRequest, Loss, Prompt, SamplingSettings,
+    SequenceSpec, Suspicion, Token, Usage,
 };
 use crate::sampling::{self, Candidate};
 
-/// Prompt tokens of one step. 512 is llama.cpp's physical batch (`n_ubatch`): more would only run one after the
+/// Most prompt tokens of one step. 512 is llama.cpp's physical batch (`n_ubatch`): more would only run one after the
 /// other inside the same call, while the decoding sequences wait.
 const MAX_PREFILL_TOKENS: usize = 512;
+/// Prompt tokens of the first step, before anything is measured.
+const FIRST_PREFILL_TOKENS: usize = 128;
 
 /// One sequence in a slot.
 struct Sequence {
@@ -24,6 +29,8 @@ struct Sequence {
     /// How many of them are in the KV cache.
     computed: usize,
     usage: Usage,
+    /// Whether the next token is the first one here: all before it is prefill, also what others generated.
+    prefill: bool,
     max_tokens: u32,
     sampling: SamplingSettings,
     text: TextAssembler,
@@ -32,12 +39,13 @@ struct Sequence {
 }
 
 impl Sequence {
+    /// The text still held back.
+    fn take_text(&mut self) -> String {
+        std::mem::replace(&mut self.text, TextAssembler::new(Vec::new())).finish()
+    }
+
     fn need(&self, slot: usize) -> Need {
-        Need {
-            slot,
-            pending_tokens: self.tokens.len() - self.computed,
-            prefill: self.usage.completion_tokens == 0,
-        }
+        Need { slot, pending_tokens: self.tokens.len() - self.computed, prefill: self.prefill }
     }
 }
 
@@ -58,6 +66,7 @@ pub struct Engine<C> {
     /// Each slot's sequence.
     slots: Vec<Option<Sequence>>,
     arrivals: u64,
+    prefill: PrefillBudget,
     batch: Vec<BatchToken>,
     candidates: Vec<Candidate>,
     piece: Vec<u8>,
@@ -72,6 +81,7 @@ impl<C: Context> Engine<C> {
             context,
             slots: std::iter::repeat_with(|| None).take(slots).collect(),
             arrivals: 0,
+            prefill: PrefillBudget::new(FIRST_PREFILL_TOKENS, MAX_PREFILL_TOKENS),
             batch: Vec::new(),
             candidates: Vec::new(),
             piece: Vec::new(),
@@ -84,40 +94,65 @@ impl<C: Context> Engine<C> {
         self.slots.iter().all(Option::is_none)
     }
 
-    /// See [`Context::set_threads`]; sequences are failed if the context is lost.
+    /// See [`Context::set_threads`]; the sequences are lost if the context is.
     ///
     /// # Errors
     ///
     /// [`EngineError`] if the context is lost.
     pub fn set_threads(&mut self, threads: u32) -> Result<(), EngineError> {
-        self.context.set_threads(threads).inspect_err(|error| self.fail_all(error))
+        self.context.set_threads(threads).inspect_err(|error| self.lose_all(error))
     }
 
     /// Puts a request into a free slot, or tells its sink why not.
-    pub fn admit(&mut self, request: GenerationRequest, mut sink: Box<dyn EventSink>) {
-        match self.prepare(&request) {
-            Ok((slot, tokens)) => {
-                let prompt_tokens = token_count(&tokens);
-                let room = self.context.spec().context_tokens - prompt_tokens;
-                sink.emit(Event::Started { prompt_tokens });
-                self.arrivals += 1;
-                self.slots[slot] = Some(Sequence {
-                    sink,
-                    tokens,
-                    computed: 0,
-                    usage: Usage { prompt_tokens, completion_tokens: 0 },
-                    max_tokens: request.max_tokens.map_or(room, |limit| limit.min(room)),
-                    sampling: request.sampling,
-                    text: TextAssembler::new(request.stop),
-                    number: self.arrivals,
-                });
-            }
-            Err(error) => sink.emit(Event::Failed(error)),
+    pub fn admit(&mut self, spec: SequenceSpec, mut sink: Box<dyn EventSink>) {
+        let SequenceSpec { request, generated } = spec;
+        let mut tokens = match self.tokens(&request) {
+            Ok(tokens) => tokens,
+            Err(error) => return sink.emit(Event::Failed(error)),
+        };
+        let Some(slot) = self.slots.iter().position(Option::is_none) else {
+            // The pool leases no more slots than there are; should it ever, the request finds another one.
+            return sink.lost(Loss::Undelivered);
+        };
+        let prompt_tokens = token_count(&tokens);
+        let room = self.context.spec().context_tokens - prompt_tokens;
+        sink.emit(Event::Started { prompt_tokens });
+        let text = self.text_after(&generated, &request.stop);
+        let usage = Usage { prompt_tokens, completion_tokens: token_count(&generated) };
+        tokens.extend(generated);
+        self.arrivals += 1;
+        let sequence = Sequence {
+            sink,
+            tokens,
+            computed: 0,
+            usage,
+            prefill: true,
+            max_tokens: request.max_tokens.map_or(room, |limit| limit.min(room)),
+            sampling: request.sampling,
+            text,
+            number: self.arrivals,
+        };
+        let complete = usage.completion_tokens >= sequence.max_tokens;
+        self.slots[slot] = Some(sequence);
+        if complete {
+            self.finish(slot, FinishReason::Length);
         }
     }
 
-    /// Tokenizes and checks a prompt and finds a slot for it.
-    fn prepare(&self, request: &GenerationRequest) -> Result<(usize, Vec<Token>), GenerationError> {
+    /// The state of the text after tokens whose text was sent already.
+    fn text_after(&mut self, generated: &[Token], stop: &[String]) -> TextAssembler {
+        let mut text = TextAssembler::new(stop.to_vec());
+        for &token in generated {
+            self.piece.clear();
+            self.context.append_piece(token, &mut self.piece);
+            // What it makes certain was sent by the instance that generated it.
+            text.push(&self.piece);
+        }
+        text
+    }
+
+    /// Tokenizes and checks a prompt.
+    fn tokens(&self, request: &GenerationRequest) -> Result<Vec<Token>, GenerationError> {
         let tokens = match &request.prompt {
             Prompt::Text(text) => self.context.tokenize(text),
             Prompt::Tokens(tokens) => tokens.clone(),
@@ -136,12 +171,7 @@ impl<C: Context> Engine<C> {
                 context_tokens,
             });
         }
-        let slot = self
-            .slots
-            .iter()
-            .position(Option::is_none)
-            .ok_or_else(|| GenerationError::Engine("no free slot in this instance".into()))?;
-        Ok((slot, tokens))
+        Ok(tokens)
     }
 
     /// One iteration: gives up abandoned sequences, then computes and emits one token of each sequence that is
@@ -158,15 +188,16 @@ impl<C: Context> Engine<C> {
         }
         let rows = self.fill_batch(&shares);
         if let Err(error) = self.context.decode(&self.batch) {
+            let suspicion = if shares.len() == 1 { Suspicion::Alone } else { Suspicion::Shared };
             for share in &shares {
-                self.end(share.slot, |_| Event::Failed(GenerationError::Engine(error.to_string())));
+                self.lose(share.slot, &error, suspicion);
             }
             return Err(error);
         }
         for (share, row) in shares.iter().zip(rows) {
             let sequence = self.slots[share.slot].as_mut().expect("planned slots hold sequences");
             sequence.computed += share.tokens;
-            if sequence.usage.completion_tokens == 0 {
+            if sequence.prefill {
                 report.prefill_tokens += share.tokens;
             }
             if share.last {
@@ -180,13 +211,20 @@ impl<C: Context> Engine<C> {
     /// Ends every sequence, because the instance stops.
     pub fn stop(&mut self) {
         for slot in 0..self.slots.len() {
-            self.end(slot, |_| Event::Failed(GenerationError::Stopped));
+            if let Some(mut sequence) = self.release(slot) {
+                sequence.sink.emit(Event::Failed(GenerationError::Stopped));
+            }
         }
     }
 
     fn limits(&self) -> Limits {
         let max_batch_tokens = self.context.max_batch_tokens();
-        Limits { max_batch_tokens, max_prefill_tokens: MAX_PREFILL_TOKENS }
+        Limits { max_batch_tokens, max_prefill_tokens: self.prefill.tokens() }
+    }
+
+    /// Learns from the time that a step took how much prompt the next ones may have.
+    pub fn pace(&mut self, report: StepReport, took: Duration) {
+        self.prefill.measured(report.prefill_tokens, took);
     }
 
     fn drop_abandoned(&mut self) -> usize {
@@ -194,7 +232,7 @@ impl<C: Context> Engine<C> {
             .filter(|slot| self.slots[*slot].as_ref().is_some_and(|sequence| !sequence.sink.wanted()))
             .collect();
         for slot in &abandoned {
-            self.release(*slot);
+            drop(self.release(*slot));
         }
         abandoned.len()
     }
@@ -238,60 +276,58 @@ impl<C: Context> Engine<C> {
         let token =
             sampling::sample(self.context.logits(row), &sequence.sampling, index, &mut self.candidates);
         sequence.usage.completion_tokens += 1;
-        sequence.sink.token();
+        sequence.prefill = false;
         if self.context.ends_generation(token) {
             return self.finish(slot, FinishReason::Stop);
         }
         self.piece.clear();
         self.context.append_piece(token, &mut self.piece);
-        match sequence.text.push(&self.piece) {
-            Piece::Text(text) => {
-                if !text.is_empty() {
-                    sequence.sink.emit(Event::Text(text));
-                }
-            }
-            Piece::Stopped(text) => {
-                if !text.is_empty() {
-                    sequence.sink.emit(Event::Text(text));
-                }
-                return self.end(slot, |usage| Event::Finished { reason: FinishReason::Stop, usage });
-            }
-        }
+        let text = match sequence.text.push(&self.piece) {
+            Piece::Text(text) => text,
+            Piece::Stopped(text) => return self.end(slot, FinishReason::Stop, text),
+        };
         if sequence.usage.completion_tokens >= sequence.max_tokens {
-            return self.finish(slot, FinishReason::Length);
+            let rest = sequence.take_text();
+            return self.end(slot, FinishReason::Length, text + &rest);
         }
+        sequence.sink.emit(Event::Token { token, text });
         sequence.tokens.push(token);
     }
 
-    /// Emits the text still held back, and the end.
+    /// Ends a sequence with the text still held back.
     fn finish(&mut self, slot: usize, reason: FinishReason) {
         let sequence = self.slots[slot].as_mut().expect("only sequences finish");
-        let rest = std::mem::replace(&mut sequence.text, TextAssembler::new(Vec::new())).finish();
-        if !rest.is_empty() {
-            sequence.sink.emit(Event::Text(rest));
-        }
-        self.end(slot, |usage| Event::Finished { reason, usage });
+        let rest = sequence.take_text();
+        self.end(slot, reason, rest);
     }
 
-    fn end(&mut self, slot: usize, event: impl FnOnce(Usage) -> Event) {
-        if let Some(sequence) = self.slots[slot].as_mut() {
-            let usage = sequence.usage;
-            sequence.sink.emit(event(usage));
-            self.release(slot);
+    /// Ends a sequence with its last text.
+    fn end(&mut self, slot: usize, reason: FinishReason, text: String) {
+        let sequence = self.slots[slot].as_mut().expect("only sequences end");
+        let usage = sequence.usage;
+        sequence.sink.emit(Event::Finished { reason, text, usage });
+        drop(self.release(slot));
+    }
+
+    /// Lets another instance go on with a sequence.
+    fn lose(&mut self, slot: usize, error: &EngineError, suspicion: Suspicion) {
+        if let Some(sequence) = self.release(slot) {
+            sequence.sink.lost(Loss::Interrupted { reason: error.to_string(), suspicion });
         }
     }
 
-    /// Forgets a sequence. The sink is dropped last: it frees the lease, and the slot must be usable by then.
-    fn release(&mut self, slot: usize) {
+    /// Forgets a sequence. Its sink frees the lease when it is dropped: the slot must be usable by then.
+    fn release(&mut self, slot: usize) -> Option<Sequence> {
         let sequence = self.slots[slot].take();
         self.context.clear(u32::try_from(slot).expect("slots are few"));
-        drop(sequence);
+        sequence
     }
 
-    /// Fails every sequence of a context that is lost, without touching it.
-    fn fail_all(&mut self, error: &EngineError) {
-        for mut sequence in self.slots.iter_mut().filter_map(Option::take) {
-            sequence.sink.emit(Event::Failed(GenerationError::Engine(error.to_string())));
+    /// Loses every sequence of a context that is lost, without touching it.
+    fn lose_all(&mut self, error: &EngineError) {
+        for sequence in self.slots.iter_mut().filter_map(Option::take) {
+            let loss = Loss::Interrupted { reason: error.to_string(), suspicion: Suspicion::None };
+            sequence.sink.lost(loss);
         }
     }
 }

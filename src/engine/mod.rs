@@ -12,6 +12,7 @@ mod text;
 use std::path::PathBuf;
 
 pub use iteration::{Engine, StepReport};
+use serde::{Deserialize, Serialize};
 
 use crate::generation::Token;
 use crate::units::DeviceId;
@@ -26,7 +27,7 @@ pub struct WeightsSpec {
 }
 
 /// What a context must hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContextSpec {
     /// Sequences that share each decode call.
     pub slots: u32,
@@ -60,6 +61,17 @@ pub enum EngineError {
     /// A decode call failed; every sequence in it is lost.
     #[error("decoding failed: {0}")]
     Decode(String),
+}
+
+impl EngineError {
+    /// Whether memory is what was missing. llama.cpp says so only in words.
+    #[must_use]
+    pub fn short_of_memory(&self) -> bool {
+        let (Self::Load { reason, .. } | Self::Context { reason, .. } | Self::Decode(reason)) = self;
+        ["out of memory", "bad_alloc", "failed to allocate", "unable to allocate"]
+            .iter()
+            .any(|words| reason.contains(words))
+    }
 }
 
 /// Loads weights. Implementations are chosen once, where the server is wired together.

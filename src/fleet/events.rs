@@ -4,26 +4,27 @@ use std::sync::Arc;
 
 use metrics::{counter, histogram};
 
-use super::{Failure, Fleet, WorkerState, millis};
+use super::lifecycle::Happening;
+use super::report::millis;
+use super::{Fleet, Worker, WorkerState};
+use crate::catalog::CatalogModel;
 use crate::pool::{Instance, InstancePort};
 use crate::telemetry as names;
-use crate::units::{InstanceId, ModelName, Timestamp, WorkerId};
-use crate::view::InstanceState;
-use crate::worker::{WorkerCommand, WorkerEvent};
+use crate::units::{InstanceId, Timestamp, WorkerId};
+use crate::worker::{ExitReason, LoadFault, WorkerCommand, WorkerEnd, WorkerEvent};
 
 impl Fleet {
     /// Takes one report.
     pub fn handle(&mut self, event: WorkerEvent, now: Timestamp) {
         match event {
             WorkerEvent::Loaded { worker, took } => self.loaded(worker, took),
-            WorkerEvent::LoadFailed { worker, reason } => self.worker_failed(worker, &reason, now),
             WorkerEvent::InstanceReady { id, port } => self.ready(id, port, now),
-            WorkerEvent::InstanceFailed { id, reason } => self.instance_failed(id, &reason, now),
+            WorkerEvent::InstanceFailed { id, fault } => self.instance_failed(id, &fault, now),
             WorkerEvent::InstanceStopped { id } => {
                 tracing::info!(instance = %id, "instance stopped");
                 self.forget_instance(id);
             }
-            WorkerEvent::Unloaded { worker } => self.unloaded(worker),
+            WorkerEvent::Ended { worker, end } => self.ended(worker, &end, now),
         }
     }
 
@@ -32,43 +33,13 @@ impl Fleet {
         if worker.state == WorkerState::Loading {
             worker.state = WorkerState::Loaded;
         }
-        let (model, variant) = (worker.model.clone(), worker.variant);
-
-        let name = self.variant_name(&model, variant);
-        tracing::info!(%model, variant = name, worker = %id, took_ms = millis(took), "loaded");
-        histogram!(names::LOAD_DURATION, "model" => model.to_string(), "variant" => name.clone())
-            .record(took);
-        Self::count_load(&model, name, "loaded");
+        let (model, variant) = labels(&worker.model, worker.variant);
+        tracing::info!(model, variant, worker = %id, took_ms = millis(took), "loaded");
+        histogram!(names::LOAD_DURATION, "model" => model.clone(), "variant" => variant.clone()).record(took);
+        count_load(&worker.model, worker.variant, "loaded");
     }
 
-    fn worker_failed(&mut self, id: WorkerId, reason: &str, now: Timestamp) {
-        let Some(worker) = self.workers.remove(&id) else { return };
-        self.members.retain(|_, member| member.identity.worker != id);
-        worker.handle.join();
-        self.load_failed(&worker.model, worker.variant, reason, now);
-    }
-
-    pub(super) fn load_failed(&mut self, model: &ModelName, variant: usize, reason: &str, now: Timestamp) {
-        let name = self.variant_name(model, variant);
-        tracing::error!(%model, variant = name, reason, "the load failed");
-        Self::count_load(model, name, "failed");
-        self.note_failure(model, variant, reason, now);
-    }
-
-    fn note_failure(&mut self, model: &ModelName, variant: usize, reason: &str, now: Timestamp) {
-        let failure =
-            self.failures.entry((model.clone(), variant)).or_insert(Failure { at: now, in_a_row: 0 });
-        failure.at = now;
-        failure.in_a_row += 1;
-        self.last_failure.insert(model.clone(), reason.to_owned());
-    }
-
-    fn count_load(model: &ModelName, variant: String, outcome: &'static str) {
-        counter!(names::LOADS, "model" => model.to_string(), "variant" => variant, "outcome" => outcome)
-            .increment(1);
-    }
-
-    fn ready(&mut self, id: InstanceId, port: InstancePort, now: Timestamp) {
+    fn ready(&mut self, id: InstanceId, port: Arc<dyn InstancePort>, now: Timestamp) {
         let Some(member) = self.members.get_mut(&id) else { return };
         let identity = member.identity.clone();
         let (on_free, model) = (Arc::clone(&self.on_free), identity.model.clone());
@@ -77,17 +48,21 @@ impl Fleet {
         tracing::info!(model = %identity.model, variant = %identity.variant_name, instance = %id,
             device = %identity.device, threads = member.threads, took_ms = millis(took), "instance ready");
         histogram!(names::INSTANCE_START_DURATION, "model" => identity.model.to_string()).record(took);
-        member.instance = Some(Arc::new(Instance::new(identity, member.slots, port, on_free)));
-        member.state = InstanceState::Ready;
-        self.changed = true;
-        // Only now is the variant known to work: weights can load where a context does not fit.
-        let variant = (member.identity.model.clone(), member.identity.variant);
-        self.failures.remove(&variant);
+        let instance = Arc::new(Instance::new(identity, member.slots, port, on_free));
+        if member.life.take(Happening::Ready) {
+            self.changed = true;
+        } else {
+            // It was told to leave while it was made.
+            instance.drain();
+        }
+        member.instance = Some(instance);
+        member.tell();
     }
 
-    fn instance_failed(&mut self, id: InstanceId, reason: &str, now: Timestamp) {
+    fn instance_failed(&mut self, id: InstanceId, fault: &LoadFault, now: Timestamp) {
         let Some(member) = self.members.get(&id) else { return };
         let identity = member.identity.clone();
+        let reason = &fault.reason;
         tracing::error!(model = %identity.model, variant = %identity.variant_name, instance = %id, reason,
             "the instance failed");
         if let Some(instance) = &member.instance {
@@ -96,31 +71,123 @@ impl Fleet {
         counter!(names::INSTANCE_FAILURES, "model" => identity.model.to_string(),
             "variant" => identity.variant_name.to_string())
         .increment(1);
-        self.note_failure(&identity.model, identity.variant, reason, now);
+        self.setback(identity.worker, reason, fault.short_of_memory, false, now);
         self.forget_instance(id);
     }
 
-    /// Removes an instance whose thread has ended; the last one takes its weights along.
+    /// Something failed in a worker: a fact about memory, or a setback.
+    fn setback(&mut self, id: WorkerId, reason: &str, short_of_memory: bool, refused: bool, now: Timestamp) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        if worker.stale {
+            // It says nothing about what stands in its place.
+            return;
+        }
+        let (model, variant) = (&worker.model.policy.name, worker.variant);
+        match worker.available.filter(|_| short_of_memory) {
+            Some(available) => {
+                self.setbacks.add_shortage(model, variant, (worker.device, available), reason, now);
+            }
+            None => self.setbacks.add(model, variant, reason, refused, now),
+        }
+    }
+
+    pub(super) fn cannot_spawn(
+        &mut self,
+        model: &Arc<CatalogModel>,
+        variant: usize,
+        error: &std::io::Error,
+        now: Timestamp,
+    ) {
+        let reason = format!("cannot start a worker: {error}");
+        let name = &model.variants[variant].name;
+        tracing::error!(model = %model.policy.name, variant = %name, reason, "the load failed");
+        count_load(model, variant, "failed");
+        self.setbacks.add(&model.policy.name, variant, &reason, false, now);
+    }
+
     fn forget_instance(&mut self, id: InstanceId) {
         let Some(member) = self.members.remove(&id) else { return };
         self.changed = true;
+        // A worker without instances holds weights for nothing.
         let worker_id = member.identity.worker;
         let alone = self.members.values().all(|other| other.identity.worker != worker_id);
         if let Some(worker) = self.workers.get_mut(&worker_id)
             && alone
-            && worker.state != WorkerState::Unloading
+            && worker.state != WorkerState::Leaving
         {
-            worker.state = WorkerState::Unloading;
+            worker.state = WorkerState::Leaving;
             worker.handle.send(WorkerCommand::Unload);
         }
     }
 
-    fn unloaded(&mut self, id: WorkerId) {
-        let Some(worker) = self.workers.remove(&id) else { return };
-        let variant = self.variant_name(&worker.model, worker.variant);
-        tracing::info!(model = %worker.model, variant, worker = %id, "unloaded");
-        counter!(names::UNLOADS, "model" => worker.model.to_string(), "variant" => variant).increment(1);
-        worker.handle.join();
-        self.members.retain(|_, member| member.identity.worker != id);
+    /// A worker is gone, and with it its instances.
+    fn ended(&mut self, id: WorkerId, end: &WorkerEnd, now: Timestamp) {
+        self.note_achievement(id);
+        let Some(worker) = self.workers.get(&id) else { return };
+        let (model, variant) = labels(&worker.model, worker.variant);
+        let loading = worker.state == WorkerState::Loading;
+        match end {
+            WorkerEnd::Unloaded => {
+                tracing::info!(model, variant, worker = %id, "unloaded");
+                counter!(names::UNLOADS, "model" => model, "variant" => variant).increment(1);
+            }
+            WorkerEnd::LoadFailed(LoadFault { reason, short_of_memory }) => {
+                tracing::error!(model, variant, reason, "the load failed");
+                count_load(&worker.model, worker.variant, "failed");
+                self.setback(id, reason, *short_of_memory, true, now);
+            }
+            WorkerEnd::Died(reason) => {
+                tracing::error!(model, variant, worker = %id, %reason, loading, "a worker died");
+                counter!(names::WORKER_EXITS, "model" => model, "variant" => variant, "reason" => reason.name())
+                    .increment(1);
+                if loading {
+                    count_load(&worker.model, worker.variant, "failed");
+                }
+                self.died(id, reason, loading, now);
+            }
+        }
+        self.workers.remove(&id);
+        let gone: Vec<InstanceId> =
+            self.members.values().filter(|m| m.identity.worker == id).map(|m| m.identity.id).collect();
+        for id in gone {
+            let member = self.members.remove(&id);
+            if let Some(instance) = member.and_then(|member| member.instance) {
+                instance.drain();
+            }
+            self.changed = true;
+        }
     }
+
+    /// A death is a setback if nothing was achieved before; a worker that served and then died is replaced at once.
+    fn died(&mut self, id: WorkerId, reason: &ExitReason, loading: bool, now: Timestamp) {
+        let achieved = self.workers.get(&id).is_some_and(|worker| worker.achieved);
+        let outside = matches!(reason, ExitReason::KilledFromOutside { .. } | ExitReason::Shutdown);
+        if !achieved && (loading || !outside) {
+            self.setback(id, &reason.to_string(), reason.short_of_memory(), false, now);
+        }
+    }
+
+    /// Looks once more whether a worker has achieved anything, because it is about to be forgotten.
+    fn note_achievement(&mut self, id: WorkerId) {
+        let steps = |instance: &Arc<Instance>| instance.view(0).progress;
+        let of_worker = self.members.values().filter(|member| member.identity.worker == id);
+        let achieved = of_worker.filter_map(|member| member.instance.as_ref()).any(|i| steps(i) > 0);
+        if let Some(Worker { achieved: known, model, variant, .. }) = self.workers.get_mut(&id)
+            && achieved
+            && !*known
+        {
+            *known = true;
+            self.setbacks.overcome(&model.policy.name, *variant);
+        }
+    }
+}
+
+/// Names of a model and its variant, for metrics and logs.
+fn labels(model: &CatalogModel, variant: usize) -> (String, String) {
+    (model.policy.name.to_string(), model.variants[variant].name.to_string())
+}
+
+fn count_load(model: &CatalogModel, variant: usize, outcome: &'static str) {
+    let (model, variant) = labels(model, variant);
+    counter!(names::LOADS, "model" => model, "variant" => variant, "outcome" => outcome).increment(1);
 }

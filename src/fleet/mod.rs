@@ -1,23 +1,29 @@
 //! Starts, drains and stops workers and instances, as the controller decides.
 //!
 //! Owned by the controller's driver, and by nothing else: no lock. It knows every instance from the decision to
-//! start it until its thread has ended; the pool knows only those that can be leased.
+//! start it until it has ended; the pool knows only those that can be leased.
 
 mod events;
+mod lifecycle;
+mod report;
+mod setbacks;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use metrics::{counter, gauge};
+use metrics::counter;
 
 use crate::catalog::{Catalog, CatalogModel};
 use crate::engine::{ContextSpec, WeightsSpec};
 use crate::pool::{Instance, InstanceCommand, InstanceIdentity, ModelInstances, PoolSnapshot};
 use crate::telemetry as names;
 use crate::units::{ByteCount, DeviceId, InstanceId, ModelName, Timestamp, WorkerId};
-use crate::view::{InstanceState, InstanceView, LoadFailure};
-use crate::worker::{EventSender, WorkerCommand, WorkerHandle, WorkerSpawner, WorkerSpec};
+use crate::view::{InstanceState, InstanceView};
+use crate::worker::{EventSender, Kill, WorkerCommand, WorkerHandle, WorkerSpawner, WorkerSpec};
+use lifecycle::{Happening, Lifecycle};
+pub use report::PredictedBytes;
+use setbacks::Setbacks;
+pub use setbacks::Trouble;
 
 /// Called with a model's name when one of its slots became free.
 pub type OnFree = Arc<dyn Fn(&ModelName) + Send + Sync>;
@@ -33,6 +39,8 @@ pub struct Start<'a> {
     pub device: DeviceId,
     /// CPU threads to begin with.
     pub threads: u32,
+    /// Bytes that could be taken there when it was decided.
+    pub available: Option<ByteCount>,
     /// The reason's name in metrics.
     pub reason: &'static str,
 }
@@ -42,34 +50,53 @@ pub struct Start<'a> {
 enum WorkerState {
     Loading,
     Loaded,
-    /// Told to unload: takes no more instances.
-    Unloading,
+    /// Told to unload, or killed: takes no more instances.
+    Leaving,
 }
 
 struct Worker {
-    model: ModelName,
+    /// The model as it was when the worker was started.
+    model: Arc<CatalogModel>,
     variant: usize,
     device: DeviceId,
     state: WorkerState,
-    handle: WorkerHandle,
+    stale: bool,
+    /// Whether any of its instances completed a step.
+    achieved: bool,
+    available: Option<ByteCount>,
+    handle: Box<dyn WorkerHandle>,
 }
 
 struct Member {
     identity: InstanceIdentity,
-    state: InstanceState,
+    life: Lifecycle,
     threads: u32,
     slots: u32,
     decided: Timestamp,
     /// There once it is ready.
     instance: Option<Arc<Instance>>,
-    /// Told to stop.
-    stopping: bool,
+    /// Whether its thread was told to end.
+    told: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Failure {
-    at: Timestamp,
-    in_a_row: u32,
+impl Member {
+    /// Takes no more requests; tells its worker when it has none.
+    fn leave(&mut self, happening: Happening) -> bool {
+        if let Some(instance) = &self.instance {
+            instance.drain();
+        }
+        self.life.take(happening)
+    }
+
+    /// Tells a stopping instance to end, once it is there to be told. A full inbox is read in time; the next round
+    /// tries again.
+    fn tell(&mut self) {
+        if let (InstanceState::Stopping, Some(instance), false) =
+            (self.life.state(), &self.instance, self.told)
+        {
+            self.told = instance.send(InstanceCommand::Stop).is_ok();
+        }
+    }
 }
 
 /// All workers and instances.
@@ -80,13 +107,12 @@ pub struct Fleet {
     on_free: OnFree,
     workers: BTreeMap<WorkerId, Worker>,
     members: BTreeMap<InstanceId, Member>,
-    /// Failed loads by model and variant; removed when one succeeds.
-    failures: BTreeMap<(ModelName, usize), Failure>,
-    /// What the last failed load of a model said.
-    last_failure: BTreeMap<ModelName, String>,
+    setbacks: Setbacks,
     next_id: u64,
-    /// Whether the set of ready instances changed since the last snapshot.
+    /// Whether the catalog or the set of ready instances changed since the last snapshot.
     changed: bool,
+    /// Models and variants whose instances were reported, so that gauges return to zero.
+    reported: BTreeSet<(ModelName, Arc<str>)>,
 }
 
 impl Fleet {
@@ -105,22 +131,42 @@ impl Fleet {
             on_free,
             workers: BTreeMap::new(),
             members: BTreeMap::new(),
-            failures: BTreeMap::new(),
-            last_failure: BTreeMap::new(),
+            setbacks: Setbacks::default(),
             next_id: 1,
             // The first snapshot names the models.
             changed: true,
+            reported: BTreeSet::new(),
         }
     }
 
-    /// Starts one instance, and its worker if no loaded or loading one has the weights.
-    pub fn start(&mut self, start: Start<'_>, now: Timestamp) {
-        let Some(model) = self.catalog.model(start.model.as_str()).cloned() else { return };
+    /// Serves another catalog from now on. What was made for a model that is still the same stays; the rest is stale,
+    /// and serves until the controller lets it go.
+    pub fn adopt(&mut self, catalog: Arc<Catalog>) {
+        for worker in self.workers.values_mut() {
+            match catalog.model(worker.model.policy.name.as_str()) {
+                Some(new) if new.makes_the_same(&worker.model) => worker.model = Arc::clone(new),
+                _ => worker.stale = true,
+            }
+        }
+        for new in &catalog.models {
+            let old = self.catalog.model(new.policy.name.as_str());
+            if old.is_none_or(|old| !new.makes_the_same(old)) {
+                self.setbacks.forget(&new.policy.name);
+            }
+        }
+        self.catalog = catalog;
+        self.changed = true;
+    }
+
+    /// Starts one instance of a model of `catalog`, and its worker if no loaded or loading one has the weights.
+    pub fn start(&mut self, model: &Arc<CatalogModel>, start: Start<'_>, now: Timestamp) {
         let worker = match self.worker_for(start) {
             Some(worker) => worker,
-            None => match self.spawn_worker(start, &model) {
+            None => match self.spawn_worker(start, model) {
                 Ok(worker) => worker,
-                Err(error) => return self.load_failed(start.model, start.variant, &error.to_string(), now),
+                Err(error) => {
+                    return self.cannot_spawn(model, start.variant, &error, now);
+                }
             },
         };
         let id = InstanceId(self.next_number());
@@ -138,30 +184,28 @@ impl Fleet {
             variant_name: Arc::clone(&model.variants[start.variant].name),
             device: start.device,
         };
-        self.members.insert(
-            id,
-            Member {
-                identity,
-                state: InstanceState::Starting,
-                threads: start.threads,
-                slots: policy.slots,
-                decided: now,
-                instance: None,
-                stopping: false,
-            },
-        );
+        let member = Member {
+            identity,
+            life: Lifecycle::starting(),
+            threads: start.threads,
+            slots: policy.slots,
+            decided: now,
+            instance: None,
+            told: false,
+        };
+        self.members.insert(id, member);
         counter!(names::INSTANCE_STARTS, "model" => start.model.to_string(), "reason" => start.reason)
             .increment(1);
         // A worker that has ended already could not load: its report is on its way, and takes its instances along.
-        self.workers[&worker].handle.send(WorkerCommand::StartInstance { id, context });
+        let worker = self.workers.get_mut(&worker).expect("found or made above");
+        worker.available = start.available;
+        worker.handle.send(WorkerCommand::StartInstance { id, context });
     }
 
     /// Lets an instance finish what it has; it gets nothing new from now on.
     pub fn drain(&mut self, id: InstanceId, reason: &'static str) {
         let Some(member) = self.members.get_mut(&id) else { return };
-        if let (InstanceState::Ready, Some(instance)) = (member.state, &member.instance) {
-            instance.drain();
-            member.state = InstanceState::Draining;
+        if member.leave(Happening::Drain) {
             self.changed = true;
             let model = member.identity.model.to_string();
             counter!(names::INSTANCE_STOPS, "model" => model, "reason" => reason).increment(1);
@@ -177,36 +221,69 @@ impl Fleet {
         }
     }
 
-    /// Stops instances that have drained.
-    pub fn collect(&mut self) {
+    /// Ends the worker of a frozen instance. What else it has goes on in another one, too.
+    pub fn kill(&mut self, id: InstanceId, why: Kill) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        // No more for this one, whatever becomes of its worker.
+        member.leave(Happening::Drain);
+        self.changed = true;
+        let (worker_id, model) = (member.identity.worker, member.identity.model.clone());
+        let Some(worker) = self.workers.get_mut(&worker_id) else { return };
+        tracing::error!(%model, instance = %id, worker = %worker_id, ?why, "frozen: ending its worker");
+        if worker.handle.kill(why, Some(id)) {
+            worker.state = WorkerState::Leaving;
+            for member in self.members.values_mut().filter(|member| member.identity.worker == worker_id) {
+                member.leave(Happening::Drain);
+            }
+        } else {
+            tracing::error!(%model, instance = %id,
+                "a worker in a thread cannot be ended; its requests hang (isolation: process would continue them)");
+        }
+    }
+
+    /// Stops instances that have drained, and looks what workers have achieved.
+    pub fn collect(&mut self, now: Timestamp) {
         for member in self.members.values_mut() {
             let Some(instance) = &member.instance else { continue };
-            // A request that finds an instance's thread deaf lets it drain, too.
-            if member.state == InstanceState::Ready && instance.view(0).state == InstanceState::Draining {
-                member.state = InstanceState::Draining;
+            let view = instance.view(0);
+            if view.progress > 0
+                && let Some(worker) = self.workers.get_mut(&member.identity.worker)
+                && !worker.achieved
+            {
+                worker.achieved = true;
+                self.setbacks.overcome(&worker.model.policy.name, worker.variant);
+            }
+            // A request that finds an instance deaf lets it drain, too.
+            if view.state == InstanceState::Draining && member.life.take(Happening::Drain) {
                 self.changed = true;
             }
-            // A full inbox is read in time; the next round tries again.
-            if member.state == InstanceState::Draining && !member.stopping && instance.leased() == 0 {
-                member.stopping = instance.send(InstanceCommand::Stop).is_ok();
+            if member.life.state() == InstanceState::Draining && view.leased == 0 {
+                let _stopping = member.life.take(Happening::Stop);
             }
+            member.tell();
         }
+        self.setbacks.tick(now);
     }
 
     /// Stops everything at once: what still runs fails.
     pub fn stop_all(&mut self) {
         for member in self.members.values_mut() {
-            if let Some(instance) = &member.instance {
-                instance.drain();
-                member.state = InstanceState::Draining;
-                member.stopping |= instance.send(InstanceCommand::Stop).is_ok();
-            }
+            member.leave(Happening::Drain);
+            member.leave(Happening::Stop);
+            member.tell();
         }
         for worker in self.workers.values_mut() {
-            worker.state = WorkerState::Unloading;
+            worker.state = WorkerState::Leaving;
             worker.handle.send(WorkerCommand::Unload);
         }
         self.changed = true;
+    }
+
+    /// Ends all workers that can be ended, whatever they do.
+    pub fn kill_all(&self) {
+        for worker in self.workers.values() {
+            worker.handle.kill(Kill::Shutdown, None);
+        }
     }
 
     /// Whether no worker is left.
@@ -215,131 +292,86 @@ impl Fleet {
         self.workers.is_empty()
     }
 
-    /// The pool's next snapshot, if the ready instances changed since the last one.
+    /// Processes of workers that have one of their own.
+    #[must_use]
+    pub fn process_ids(&self) -> Vec<u32> {
+        self.workers.values().filter_map(|worker| worker.handle.process_id()).collect()
+    }
+
+    /// The pool's next snapshot, if anything in it changed since the last one.
     pub fn snapshot_if_changed(&mut self) -> Option<PoolSnapshot> {
         if !std::mem::replace(&mut self.changed, false) {
             return None;
         }
-        let ready = |model: &CatalogModel| {
-            let members = self.members.values().filter(|m| m.identity.model == model.policy.name);
-            let ready = members.filter(|m| m.state == InstanceState::Ready);
-            let instances = ready.filter_map(|m| m.instance.clone()).collect();
-            ModelInstances { model: model.policy.name.clone(), instances }
-        };
-        Some(PoolSnapshot { models: self.catalog.models.iter().map(ready).collect() })
+        let mut models: BTreeMap<&ModelName, Vec<Arc<Instance>>> =
+            self.catalog.models.iter().map(|model| (&model.policy.name, Vec::new())).collect();
+        for member in self.members.values() {
+            if let (InstanceState::Ready, Some(instance)) = (member.life.state(), &member.instance) {
+                models.entry(&member.identity.model).or_default().push(Arc::clone(instance));
+            }
+        }
+        let models = models
+            .into_iter()
+            .map(|(model, instances)| ModelInstances { model: model.clone(), instances })
+            .collect();
+        Some(PoolSnapshot { catalog: Arc::clone(&self.catalog), models })
     }
 
     /// The instances of a model in any state, oldest first.
     #[must_use]
     pub fn views(&self, model: &ModelName) -> Vec<InstanceView> {
-        self.members
-            .values()
-            .filter(|member| member.identity.model == *model)
-            .map(|member| match &member.instance {
-                Some(instance) => instance.view(member.threads),
-                None => InstanceView {
-                    id: member.identity.id,
-                    variant: member.identity.variant,
-                    device: member.identity.device,
-                    state: member.state,
-                    slots: member.slots,
-                    leased: 0,
-                    threads: member.threads,
-                },
-            })
-            .collect()
+        let members = self.members.values().filter(|member| member.identity.model == *model);
+        members.map(|member| self.view(member)).collect()
     }
 
-    /// The last failed load of a variant, if none succeeded since.
-    #[must_use]
-    pub fn failure(&self, model: &ModelName, variant: usize, now: Timestamp) -> Option<LoadFailure> {
-        let failure = self.failures.get(&(model.clone(), variant))?;
-        Some(LoadFailure { ago: now.since(failure.at), in_a_row: failure.in_a_row })
-    }
-
-    /// What the last failed load of a model said.
-    #[must_use]
-    pub fn last_failure(&self, model: &ModelName) -> Option<&str> {
-        self.last_failure.get(model).map(String::as_str)
-    }
-
-    /// Predicted bytes on a device: of all weights and instances, and of those that are not there yet.
-    #[must_use]
-    pub fn predicted_bytes(&self, device: DeviceId) -> PredictedBytes {
-        let mut predicted = PredictedBytes::default();
-        for worker in self.workers.values().filter(|worker| worker.device == device) {
-            let bytes =
-                self.variant(&worker.model, worker.variant).map_or(ByteCount::ZERO, |v| v.weights_bytes);
-            predicted.add(bytes, worker.state == WorkerState::Loading);
-        }
-        for member in self.members.values().filter(|member| member.identity.device == device) {
-            let identity = &member.identity;
-            let bytes =
-                self.variant(&identity.model, identity.variant).map_or(ByteCount::ZERO, |v| v.instance_bytes);
-            predicted.add(bytes, member.state == InstanceState::Starting);
-        }
-        predicted
-    }
-
-    /// Publishes instances by state, and slots.
-    pub fn report(&self) {
-        for model in &self.catalog.models {
-            let name = &model.policy.name;
-            let views = self.views(name);
-            for (index, variant) in model.variants.iter().enumerate() {
-                for state in InstanceState::ALL {
-                    let count = views.iter().filter(|v| v.variant == index && v.state == state).count();
-                    gauge!(names::INSTANCES, "model" => name.to_string(), "variant" => variant.name.to_string(),
-                        "state" => state.name())
-                    .set(float(count));
-                }
-            }
-            let ready = || views.iter().filter(|view| view.state == InstanceState::Ready);
-            let slots: u32 = ready().map(|view| view.slots).sum();
-            let busy: u32 = views.iter().map(|view| view.leased).sum();
-            gauge!(names::SLOTS, "model" => name.to_string()).set(f64::from(slots));
-            gauge!(names::SLOTS_BUSY, "model" => name.to_string()).set(f64::from(busy));
+    fn view(&self, member: &Member) -> InstanceView {
+        let identity = &member.identity;
+        let instance = member.instance.as_ref().map(|instance| instance.view(member.threads));
+        InstanceView {
+            id: identity.id,
+            variant: identity.variant,
+            device: identity.device,
+            state: member.life.state(),
+            slots: member.slots,
+            leased: instance.map_or(0, |view| view.leased),
+            threads: member.threads,
+            progress: instance.map_or(0, |view| view.progress),
+            stale: self.workers.get(&identity.worker).is_none_or(|worker| worker.stale),
         }
     }
 
     /// A worker that has, or will have, the weights.
     fn worker_for(&self, start: Start<'_>) -> Option<WorkerId> {
         let usable = |worker: &Worker| {
-            worker.model == *start.model
+            worker.model.policy.name == *start.model
                 && worker.variant == start.variant
                 && worker.device == start.device
-                && worker.state != WorkerState::Unloading
+                && worker.state != WorkerState::Leaving
+                && !worker.stale
         };
         self.workers.iter().find(|(_, worker)| usable(worker)).map(|(id, _)| *id)
     }
 
-    fn spawn_worker(&mut self, start: Start<'_>, model: &CatalogModel) -> std::io::Result<WorkerId> {
+    fn spawn_worker(&mut self, start: Start<'_>, model: &Arc<CatalogModel>) -> std::io::Result<WorkerId> {
         let id = WorkerId(self.next_number());
         let variant = &model.variants[start.variant];
         let weights = WeightsSpec { path: variant.path.clone(), device: start.device };
         tracing::info!(model = %start.model, variant = %variant.name, device = %start.device, worker = %id,
             weights = %variant.weights_bytes, "loading");
-        let handle = self.spawner.spawn(WorkerSpec { id, weights }, self.events.clone())?;
-        self.workers.insert(
-            id,
-            Worker {
-                model: start.model.clone(),
-                variant: start.variant,
-                device: start.device,
-                state: WorkerState::Loading,
-                handle,
-            },
-        );
+        let spec = WorkerSpec { id, weights, isolation: model.policy.isolation };
+        let handle = self.spawner.spawn(spec, self.events.clone())?;
+        let worker = Worker {
+            model: Arc::clone(model),
+            variant: start.variant,
+            device: start.device,
+            state: WorkerState::Loading,
+            stale: false,
+            achieved: false,
+            available: start.available,
+            handle,
+        };
+        self.workers.insert(id, worker);
         Ok(id)
-    }
-
-    fn variant(&self, model: &ModelName, variant: usize) -> Option<&crate::catalog::CatalogVariant> {
-        self.catalog.model(model.as_str())?.variants.get(variant)
-    }
-
-    /// Name of a variant, for metrics and logs.
-    fn variant_name(&self, model: &ModelName, variant: usize) -> String {
-        self.variant(model, variant).map_or_else(String::new, |variant| variant.name.to_string())
     }
 
     fn next_number(&mut self) -> u64 {
@@ -347,32 +379,4 @@ impl Fleet {
         self.next_id += 1;
         number
     }
-}
-
-/// Predicted bytes on one device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PredictedBytes {
-    /// Of everything.
-    pub total: ByteCount,
-    /// Of what is being loaded or made, and may not show in measurements yet.
-    pub coming: ByteCount,
-}
-
-impl PredictedBytes {
-    fn add(&mut self, bytes: ByteCount, coming: bool) {
-        self.total += bytes;
-        if coming {
-            self.coming += bytes;
-        }
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of instances are small")]
-fn float(count: usize) -> f64 {
-    count as f64
-}
-
-/// Milliseconds for the log.
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -21,7 +21,7 @@ mod tests;
 
 use std::fs::{self, File};
 use std::io::{Read, Seek};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::units::ByteCount;
 
@@ -111,6 +111,15 @@ pub fn read_file(path: &Path) -> Result<Header, GgufError> {
         }
     }
     scan.into_header(true).map_err(|fault| GgufError::of(path, fault))
+}
+
+/// The files of the model at `path`: it alone, or, where its name is that of the first of several shards, all of
+/// them. Reads nothing.
+#[must_use]
+pub fn files_of(path: &Path) -> Vec<PathBuf> {
+    let shards = path.file_stem().and_then(|stem| stem.to_str()?.rsplit_once("-of-")?.1.parse().ok());
+    let siblings = shards.and_then(|count| split::siblings(path, count).ok()).unwrap_or_default();
+    std::iter::once(path.to_owned()).chain(siblings).collect()
 }
 
 /// Reads the header of the GGUF file of `file_bytes` bytes that `reader` gives, from its start.

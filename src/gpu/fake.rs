@@ -79,7 +79,7 @@ impl FakeMemory {
 }
 
 impl MemoryReader for FakeMemory {
-    fn read(&mut self) -> Vec<DeviceMemory> {
+    fn read(&mut self, _workers: &[u32]) -> Vec<DeviceMemory> {
         let mut state = self.lock();
         if let Some(next) = state.script.pop_front() {
             state.devices = next;
@@ -100,24 +100,24 @@ mod tests {
         let mut reader: Box<dyn MemoryReader> = Box::new(handle.clone());
         handle.set_used(GPU, ByteCount(20));
         handle.set_used_by_self(GPU, None);
-        let devices = reader.read();
+        let devices = reader.read(&[]);
         assert_eq!((devices[0].free, devices[1].free), (ByteCount(100), ByteCount(30)));
         assert_eq!(devices[1].used_by_self, None);
         handle.set_used(GPU, ByteCount(70));
-        assert_eq!((reader.read()[1].used, reader.read()[1].free), (ByteCount(50), ByteCount::ZERO));
+        assert_eq!((reader.read(&[])[1].used, reader.read(&[])[1].free), (ByteCount(50), ByteCount::ZERO));
         handle.remove(GPU);
-        assert_eq!(reader.read().len(), 1);
+        assert_eq!(reader.read(&[]).len(), 1);
     }
 
     #[test]
     fn a_script_plays_once_and_its_last_reading_stays() {
         let mut reader = FakeMemory::new(&[(GPU, ByteCount(10))]);
-        let mut script = reader.read();
+        let mut script = reader.read(&[]);
         script[0].free = ByteCount(4);
         reader.then(script.clone());
         script[0].free = ByteCount(2);
         reader.then(script);
-        let free: Vec<u64> = (0..3).map(|_| reader.read()[0].free.0).collect();
+        let free: Vec<u64> = (0..3).map(|_| reader.read(&[])[0].free.0).collect();
         assert_eq!(free, [4, 2, 2]);
     }
 }

@@ -34,7 +34,7 @@ impl HostReader {
 }
 
 impl MemoryReader for HostReader {
-    fn read(&mut self) -> Vec<DeviceMemory> {
+    fn read(&mut self, workers: &[u32]) -> Vec<DeviceMemory> {
         let path = self.root.join("proc/meminfo");
         let meminfo = fs::read_to_string(&path).unwrap_or_default();
         let Some(machine) = Machine::parse(&meminfo) else {
@@ -44,9 +44,14 @@ impl MemoryReader for HostReader {
             }
             return Vec::new();
         };
-        let status = fs::read_to_string(self.root.join("proc/self/status")).unwrap_or_default();
+        let resident = |process: &str| {
+            let status = fs::read_to_string(self.root.join("proc").join(process).join("status"));
+            kib_value(&status.unwrap_or_default(), "VmRSS")
+        };
+        let of_workers: u64 = workers.iter().filter_map(|pid| resident(&pid.to_string())).sum();
+        let own = resident("self").map(|bytes| bytes.saturating_add(of_workers));
         let allowance = self.cgroups.allowance(machine.total_bytes);
-        vec![combine(machine, allowance, kib_value(&status, "VmRSS"))]
+        vec![combine(machine, allowance, own)]
     }
 }
 
@@ -109,7 +114,7 @@ mod tests {
     fn an_unbound_process_may_take_what_the_machine_has_available() {
         let status = ("proc/self/status", "Name:\tx\nVmHWM:\t  9 kB\nVmRSS:\t  12 kB\nVmData: 1 kB\n");
         let (_root, mut reader) = fixture(&[("proc/meminfo", MEMINFO), status]);
-        let host = &reader.read()[0];
+        let host = &reader.read(&[])[0];
         assert_eq!((host.total, host.used, host.free), (kib(1000), kib(400), kib(600)));
         assert_eq!((host.device, host.used_by_self), (DeviceId::Host, Some(kib(12))));
     }
@@ -123,12 +128,12 @@ mod tests {
             ("sys/fs/cgroup/app/memory.current", "409600\n"),
             ("sys/fs/cgroup/app/memory.stat", "inactive_file 102400\n"),
         ]);
-        let host = &reader.read()[0];
+        let host = &reader.read(&[])[0];
         assert_eq!((host.total, host.used, host.free), (kib(500), kib(300), kib(200)));
         assert_eq!(host.used_by_self, None);
 
         fs::write(root.path().join("sys/fs/cgroup/app/memory.max"), "max\n").unwrap();
-        assert_eq!(reader.read()[0].free, kib(600), "a limit may change while the process runs");
+        assert_eq!(reader.read(&[])[0].free, kib(600), "a limit may change while the process runs");
     }
 
     #[test]
@@ -142,7 +147,7 @@ mod tests {
     fn an_unreadable_host_is_left_out() {
         for meminfo in ["", "MemTotal: 1000 kB\n", "MemTotal: x kB\nMemAvailable: 1 kB\n", "MemTotal\n"] {
             let (_root, mut reader) = fixture(&[("proc/meminfo", meminfo)]);
-            assert_eq!(reader.read(), [], "{meminfo:?}");
+            assert_eq!(reader.read(&[]), [], "{meminfo:?}");
         }
     }
 

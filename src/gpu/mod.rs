@@ -34,7 +34,7 @@ pub struct DeviceMemory {
     pub used: ByteCount,
     /// Memory that could be taken now without pushing anyone out.
     pub free: ByteCount,
-    /// What this process uses of it. `None` where that is unknown: on a GPU also when the driver lists
+    /// What this process and its workers use of it. `None` where that is unknown: on a GPU also when the driver lists
     /// no process of this number, because it uses nothing there or runs in a container that hides it.
     pub used_by_self: Option<ByteCount>,
 }
@@ -42,8 +42,8 @@ pub struct DeviceMemory {
 /// Reads the memory of all devices.
 pub trait MemoryReader: Send {
     /// The devices that could be read: the host first, then GPUs by number. A device that cannot be
-    /// read is left out, never guessed.
-    fn read(&mut self) -> Vec<DeviceMemory>;
+    /// read is left out, never guessed. `workers`: processes that belong to this one.
+    fn read(&mut self, workers: &[u32]) -> Vec<DeviceMemory>;
 }
 
 /// The reader of this machine: the host, and the NVIDIA GPUs if there is a driver.
@@ -73,10 +73,10 @@ struct System {
 }
 
 impl MemoryReader for System {
-    fn read(&mut self) -> Vec<DeviceMemory> {
-        let mut devices = self.host.read();
+    fn read(&mut self, workers: &[u32]) -> Vec<DeviceMemory> {
+        let mut devices = self.host.read(workers);
         if let Some(gpus) = &mut self.gpus {
-            devices.append(&mut gpus.read());
+            devices.append(&mut gpus.read(workers));
         }
         devices
     }
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn the_host_comes_first_and_adds_up() {
-        let devices = system().read();
+        let devices = system().read(&[]);
         assert_eq!(devices[0].device, DeviceId::Host);
         assert!(devices[0].used_by_self.is_some_and(|bytes| bytes > ByteCount::ZERO));
         for device in devices {

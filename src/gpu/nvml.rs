@@ -53,13 +53,14 @@ impl NvmlReader {
 }
 
 impl MemoryReader for NvmlReader {
-    fn read(&mut self) -> Vec<DeviceMemory> {
-        let (nvml, pid) = (&self.nvml, process::id());
-        collect(&mut self.gpus, |index| read_gpu(nvml, index, pid))
+    fn read(&mut self, workers: &[u32]) -> Vec<DeviceMemory> {
+        let nvml = &self.nvml;
+        let own: Vec<u32> = workers.iter().copied().chain([process::id()]).collect();
+        collect(&mut self.gpus, |index| read_gpu(nvml, index, &own))
     }
 }
 
-fn read_gpu(nvml: &Nvml, index: u32, pid: u32) -> Result<Reading, NvmlError> {
+fn read_gpu(nvml: &Nvml, index: u32, own: &[u32]) -> Result<Reading, NvmlError> {
     let device = nvml.device_by_index(index)?;
     let memory = device.memory_info()?;
     Ok(Reading {
@@ -67,7 +68,7 @@ fn read_gpu(nvml: &Nvml, index: u32, pid: u32) -> Result<Reading, NvmlError> {
         free: ByteCount(memory.free),
         // Some drivers and all virtual GPUs list no processes; the rest of the reading still holds.
         used_by_self: device.running_compute_processes().ok().and_then(|processes| {
-            let own = processes.iter().filter(|process| process.pid == pid);
+            let own = processes.iter().filter(|process| own.contains(&process.pid));
             own.filter_map(|process| match process.used_gpu_memory {
                 UsedGpuMemory::Used(bytes) => Some(bytes),
                 UsedGpuMemory::Unavailable => None,
@@ -125,7 +126,7 @@ mod tests {
     #[test]
     fn a_machine_without_a_driver_is_no_error() {
         if let Some(mut reader) = NvmlReader::new() {
-            assert!(!reader.read().is_empty(), "a machine with a driver has a readable GPU");
+            assert!(!reader.read(&[]).is_empty(), "a machine with a driver has a readable GPU");
         }
     }
 

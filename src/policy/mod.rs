@@ -28,8 +28,8 @@ use std::sync::Arc;
 
 pub use error::{Fault, PolicyError};
 pub use types::{
-    DevicesPolicy, MemoryLimit, ModelFile, ModelPolicy, Policy, QueuePolicy, SamplingPolicy, ScalePolicy,
-    ServerPolicy, VariantPolicy,
+    DevicesPolicy, Isolation, MemoryLimit, ModelFile, ModelPolicy, Policy, QueuePolicy, SamplingPolicy,
+    ScalePolicy, ServerPolicy, VariantPolicy, WatchdogPolicy,
 };
 
 use error::Faults;

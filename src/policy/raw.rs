@@ -46,9 +46,11 @@ sections! {
         variants: Vec<Option<RawVariant>>,
         context_tokens: Given,
         slots: Given,
+        isolation: Given,
         sampling: RawSampling,
         scale: RawScale,
         queue: RawQueue,
+        watchdog: RawWatchdog,
     }
     RawVariant {
         path: Given,
@@ -69,6 +71,10 @@ sections! {
     RawQueue {
         max_requests: Given,
         timeout_ms: Given,
+    }
+    RawWatchdog {
+        no_progress_after_ms: Given,
+        load_timeout_ms: Given,
     }
 }
 

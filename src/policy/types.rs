@@ -75,12 +75,25 @@ pub struct ModelPolicy {
     pub context_tokens: u32,
     /// Sequences that one instance decodes together.
     pub slots: u32,
+    /// Where its workers run.
+    pub isolation: Isolation,
     /// Sampling for requests that do not say.
     pub sampling: SamplingPolicy,
     /// How many instances to hold, and when.
     pub scale: ScalePolicy,
     /// How requests wait.
     pub queue: QueuePolicy,
+    /// When a worker counts as frozen.
+    pub watchdog: WatchdogPolicy,
+}
+
+/// Where a worker runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// In a process of its own: what ends it, ends nothing else.
+    Process,
+    /// In threads of the server: an abort of llama.cpp ends the server.
+    Thread,
 }
 
 /// One GGUF file of a model.
@@ -137,4 +150,13 @@ pub struct QueuePolicy {
     pub max_requests: u32,
     /// Longest wait before a request is given up.
     pub timeout: Duration,
+}
+
+/// When a worker counts as frozen and is replaced.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WatchdogPolicy {
+    /// Longest time that an instance with work may take for one step.
+    pub no_progress_after: Duration,
+    /// Longest time that a load may take.
+    pub load_timeout: Duration,
 }

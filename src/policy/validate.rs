@@ -16,11 +16,12 @@ use super::error::Faults;
 use super::path::YamlPath;
 use super::raw::{
     Given, RawDevices, RawModel, RawPolicy, RawQueue, RawSampling, RawScale, RawServer, RawVariant,
+    RawWatchdog,
 };
 use super::section::{Section, above_to, amount, from_to};
 use super::types::{
-    DevicesPolicy, MemoryLimit, ModelFile, ModelPolicy, Policy, QueuePolicy, SamplingPolicy, ScalePolicy,
-    ServerPolicy, VariantPolicy,
+    DevicesPolicy, Isolation, MemoryLimit, ModelFile, ModelPolicy, Policy, QueuePolicy, SamplingPolicy,
+    ScalePolicy, ServerPolicy, VariantPolicy, WatchdogPolicy,
 };
 
 /// Most variants of one model: more than there are quantizations worth keeping.
@@ -126,6 +127,7 @@ fn model(raw: RawModel, at: &YamlPath, base_dir: &Path, faults: &mut Faults) -> 
     let name = name(raw.name.as_ref(), &mut section);
     let context_tokens = section.count("context_tokens", raw.context_tokens.as_ref(), 4096, 16..=16_777_216);
     let slots = section.count("slots", raw.slots.as_ref(), 8, 1..=256);
+    let isolation = isolation(raw.isolation.as_ref(), &mut section);
     if let (Some(context_tokens), Some(slots)) = (context_tokens, slots) {
         let total = u64::from(context_tokens) * u64::from(slots);
         if total > MAX_INSTANCE_TOKENS {
@@ -142,15 +144,27 @@ fn model(raw: RawModel, at: &YamlPath, base_dir: &Path, faults: &mut Faults) -> 
     let sampling = sampling(&raw.sampling.unwrap_or_default(), at.key("sampling"), faults);
     let scale = scale(&raw.scale.unwrap_or_default(), at.key("scale"), faults);
     let queue = queue(&raw.queue.unwrap_or_default(), at.key("queue"), faults);
+    let watchdog = watchdog(&raw.watchdog.unwrap_or_default(), at.key("watchdog"), faults);
     Some(ModelPolicy {
         name: name?,
         variants: variants?,
         context_tokens: context_tokens?,
         slots: slots?,
+        isolation: isolation?,
         sampling: sampling?,
         scale: scale?,
         queue: queue?,
+        watchdog: watchdog?,
     })
+}
+
+fn isolation(given: Option<&Given>, section: &mut Section<'_>) -> Option<Isolation> {
+    let Some(given) = given else { return Some(Isolation::Process) };
+    match given.text() {
+        Some("process") => Some(Isolation::Process),
+        Some("thread") => Some(Isolation::Thread),
+        _ => section.refuse("isolation", "process or thread", given),
+    }
 }
 
 fn name(given: Option<&Given>, section: &mut Section<'_>) -> Option<ModelName> {
@@ -261,4 +275,15 @@ fn queue(raw: &RawQueue, at: YamlPath, faults: &mut Faults) -> Option<QueuePolic
     let max_requests = section.count("max_requests", raw.max_requests.as_ref(), 512, 1..=1_000_000);
     let timeout_ms = section.whole("timeout_ms", raw.timeout_ms.as_ref(), 60_000, 1..=DAY_MS);
     Some(QueuePolicy { max_requests: max_requests?, timeout: Duration::from_millis(timeout_ms?) })
+}
+
+fn watchdog(raw: &RawWatchdog, at: YamlPath, faults: &mut Faults) -> Option<WatchdogPolicy> {
+    let mut section = Section::new(at, faults);
+    let stall_ms =
+        section.whole("no_progress_after_ms", raw.no_progress_after_ms.as_ref(), 20_000, 100..=HOUR_MS);
+    let load_ms = section.whole("load_timeout_ms", raw.load_timeout_ms.as_ref(), 600_000, 1_000..=DAY_MS);
+    Some(WatchdogPolicy {
+        no_progress_after: Duration::from_millis(stall_ms?),
+        load_timeout: Duration::from_millis(load_ms?),
+    })
 }

@@ -6,11 +6,11 @@
 pub mod word;
 
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError};
 
 use arc_swap::ArcSwap;
 
-use crate::generation::{EventSink, GenerationRequest};
+use crate::catalog::Catalog;
+use crate::generation::{EventSink, SequenceSpec};
 use crate::units::{DeviceId, InstanceId, ModelName, WorkerId};
 use crate::view::{InstanceState, InstanceView};
 use word::LeaseWord;
@@ -20,18 +20,29 @@ mod atomic {
     pub use std::sync::atomic::{AtomicU32, Ordering};
 }
 
-/// What the thread of an instance is told.
+/// What an instance is told.
 pub enum InstanceCommand {
-    /// Run this request and tell its sink.
-    Run(GenerationRequest, Box<dyn EventSink>),
+    /// Run this sequence and tell its sink.
+    Run(SequenceSpec, Box<dyn EventSink>),
     /// Compute with this many CPU threads from now on.
     SetThreads(u32),
     /// Fail what still runs and end.
     Stop,
 }
 
-/// The way to an instance's thread. Bounded: each run needs a lease, other commands are few.
-pub type InstancePort = SyncSender<InstanceCommand>;
+/// The way to an instance, wherever it runs. Bounded: each run needs a lease, other commands are few.
+pub trait InstancePort: Send + Sync {
+    /// Sends a command without blocking.
+    ///
+    /// # Errors
+    ///
+    /// The command, if the instance has ended or does not read.
+    fn send(&self, command: InstanceCommand) -> Result<(), InstanceCommand>;
+
+    /// Counts what the instance has achieved: grows with every step that completed. An instance that has work and
+    /// whose progress stands still is frozen.
+    fn progress(&self) -> u64;
+}
 
 /// What an instance is and where it runs.
 #[derive(Clone, Debug)]
@@ -55,7 +66,7 @@ pub struct Instance {
     identity: InstanceIdentity,
     slots: u32,
     word: LeaseWord,
-    port: InstancePort,
+    port: Arc<dyn InstancePort>,
     /// Called after a slot became free, in the thread that freed it.
     on_free: Box<dyn Fn() + Send + Sync>,
 }
@@ -66,7 +77,7 @@ impl Instance {
     pub fn new(
         identity: InstanceIdentity,
         slots: u32,
-        port: InstancePort,
+        port: Arc<dyn InstancePort>,
         on_free: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
         Self { identity, slots, word: LeaseWord::new(slots), port, on_free }
@@ -107,18 +118,18 @@ impl Instance {
             slots: self.slots,
             leased,
             threads,
+            progress: self.port.progress(),
+            stale: false,
         }
     }
 
-    /// Sends a command to the instance's thread without blocking.
+    /// See [`InstancePort::send`].
     ///
     /// # Errors
     ///
-    /// The command, if that thread ended, or if its inbox is full because it does not read it.
+    /// The command, if the instance has ended or does not read.
     pub fn send(&self, command: InstanceCommand) -> Result<(), InstanceCommand> {
-        self.port.try_send(command).map_err(|error| match error {
-            TrySendError::Full(command) | TrySendError::Disconnected(command) => command,
-        })
+        self.port.send(command)
     }
 }
 
@@ -162,10 +173,12 @@ pub struct ModelInstances {
     pub instances: Vec<Arc<Instance>>,
 }
 
-/// All instances that can be leased at one moment.
+/// What can be served at one moment: the models, and all instances that can be leased.
 #[derive(Clone, Debug, Default)]
 pub struct PoolSnapshot {
-    /// By model, in the policy's order.
+    /// The models on offer.
+    pub catalog: Arc<Catalog>,
+    /// Instances by model; also of models that are no longer on offer, while requests for them run or wait.
     pub models: Vec<ModelInstances>,
 }
 
@@ -184,6 +197,12 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// A pool without instances.
+    #[must_use]
+    pub fn new(catalog: Arc<Catalog>) -> Self {
+        Self { snapshot: ArcSwap::from_pointee(PoolSnapshot { catalog, models: Vec::new() }) }
+    }
+
     /// The present snapshot. Load it once per request; hold no guard across `.await`.
     pub fn load(&self) -> arc_swap::Guard<Arc<PoolSnapshot>> {
         self.snapshot.load()
@@ -198,9 +217,19 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::sync::mpsc::sync_channel;
 
     use super::*;
+
+    struct Deaf;
+
+    impl InstancePort for Deaf {
+        fn send(&self, command: InstanceCommand) -> Result<(), InstanceCommand> {
+            Err(command)
+        }
+        fn progress(&self) -> u64 {
+            0
+        }
+    }
 
     fn instance(slots: u32, freed: &Arc<AtomicU32>) -> Arc<Instance> {
         let identity = InstanceIdentity {
@@ -215,7 +244,7 @@ mod tests {
         let on_free = Box::new(move || {
             freed.fetch_add(1, Ordering::Relaxed);
         });
-        Arc::new(Instance::new(identity, slots, sync_channel(1).0, on_free))
+        Arc::new(Instance::new(identity, slots, Arc::new(Deaf), on_free))
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub enum Outcome {
     Refused,
     /// The engine failed, or the server stopped.
     Failed,
+    /// There was no slot for it; counted as a rejection, not as an end.
+    Rejected,
 }
 
 impl Outcome {
@@ -67,6 +69,7 @@ impl Outcome {
             Self::Cancelled => "cancelled",
             Self::Refused => "refused",
             Self::Failed => "failed",
+            Self::Rejected => "rejected",
         }
     }
 }
@@ -87,6 +90,12 @@ pub struct ModelMetrics {
     pub prompt_tokens: Counter,
     /// See [`GENERATED_TOKENS`].
     pub generated_tokens: Counter,
+    /// See [`RESUMES`].
+    pub resumes: Counter,
+    /// See [`RESUME_PAUSE`].
+    pub resume_pause: Histogram,
+    /// See [`QUARANTINED`].
+    pub quarantined: Counter,
 }
 
 impl ModelMetrics {
@@ -101,7 +110,10 @@ impl ModelMetrics {
             end_to_end: histogram!(END_TO_END, "model" => label.clone()),
             queue_wait: histogram!(QUEUE_WAIT, "model" => label.clone()),
             prompt_tokens: counter!(PROMPT_TOKENS, "model" => label.clone()),
-            generated_tokens: counter!(GENERATED_TOKENS, "model" => label),
+            generated_tokens: counter!(GENERATED_TOKENS, "model" => label.clone()),
+            resumes: counter!(RESUMES, "model" => label.clone()),
+            resume_pause: histogram!(RESUME_PAUSE, "model" => label.clone()),
+            quarantined: counter!(QUARANTINED, "model" => label),
         }
     }
 

@@ -38,6 +38,9 @@ metrics! {
     histogram END_TO_END = "modelpool_request_duration_seconds", "Time from the request's arrival to the end of its answer";
     counter PROMPT_TOKENS = "modelpool_prompt_tokens_total", "Prompt tokens of accepted requests";
     counter GENERATED_TOKENS = "modelpool_generated_tokens_total", "Tokens generated";
+    counter RESUMES = "modelpool_resumes_total", "Times that a request lost its instance and went on in another";
+    histogram RESUME_PAUSE = "modelpool_resume_pause_seconds", "Time from the loss of an instance to the next token of a request that went on";
+    counter QUARANTINED = "modelpool_quarantined_requests_total", "Requests given up because they ended the workers that served them";
     gauge INSTANCES = "modelpool_instances", "Instances by model, variant and state";
     gauge TARGET_INSTANCES = "modelpool_target_instances", "Instances that the controller wants";
     gauge SLOTS = "modelpool_slots", "Slots of ready instances";
@@ -48,6 +51,9 @@ metrics! {
     histogram INSTANCE_START_DURATION = "modelpool_instance_start_duration_seconds", "Time from the decision to a ready instance, load included";
     counter INSTANCE_STOPS = "modelpool_instance_stops_total", "Instances drained, by reason";
     counter INSTANCE_FAILURES = "modelpool_instance_failures_total", "Instances that could not be made or broke";
+    counter WORKER_EXITS = "modelpool_worker_exits_total", "Workers that died or were ended because they were frozen, by reason";
+    gauge CRASH_LOOP = "modelpool_crash_loop", "1 while a model fails again and again, or its file cannot be loaded, and requests for it are refused";
+    counter RELOADS = "modelpool_policy_reloads_total", "Reloads of the policy by outcome";
     counter UNLOADS = "modelpool_unloads_total", "Weights unloaded because their last instance went";
     counter DECISIONS = "modelpool_scaling_decisions_total", "Scaling decisions by reason, counted when the reason changes";
     gauge MEMORY_TOTAL = "modelpool_memory_total_bytes", "Memory of a device";

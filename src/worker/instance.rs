@@ -1,15 +1,37 @@
 //! The thread of one instance: waits for commands while idle, runs the engine's loop while not.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::time::Instant;
 
-use super::{CpuGate, EventSender, WorkerEvent, instance_inbox, make_context};
+use super::thread::{OnStep, fault};
+use super::{CpuGate, EventSender, LoadFault, WorkerEvent};
 use crate::engine::{Context, ContextSpec, Engine, Weights};
-use crate::pool::InstanceCommand;
+use crate::pool::{InstanceCommand, InstancePort};
 use crate::units::InstanceId;
 
 /// Decode calls that may fail in a row before the instance is given up.
 const MAX_FAILURES_IN_A_ROW: u32 = 3;
+
+/// The way to an instance's thread.
+struct ThreadPort {
+    commands: SyncSender<InstanceCommand>,
+    progress: Arc<AtomicU64>,
+}
+
+impl InstancePort for ThreadPort {
+    fn send(&self, command: InstanceCommand) -> Result<(), InstanceCommand> {
+        self.commands.try_send(command).map_err(|error| match error {
+            TrySendError::Full(command) | TrySendError::Disconnected(command) => command,
+        })
+    }
+
+    fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
+    }
+}
 
 /// Makes the context, serves, and tells how it ended.
 pub(super) fn run<W: Weights>(
@@ -17,35 +39,65 @@ pub(super) fn run<W: Weights>(
     spec: ContextSpec,
     gate: Option<&CpuGate>,
     id: InstanceId,
+    on_step: &OnStep,
     events: &EventSender,
 ) {
+    // The fleet may be gone during a shutdown; its events then interest nobody.
     let tell = |event| drop(events.send(event));
     let context = match make_context(weights, spec) {
         Ok(context) => context,
-        Err(reason) => return tell(WorkerEvent::InstanceFailed { id, reason }),
+        Err(fault) => return tell(WorkerEvent::InstanceFailed { id, fault }),
     };
-    let (port, inbox) = sync_channel(instance_inbox(spec));
+    // One run per slot, and a few other commands.
+    let (commands, inbox) = sync_channel(spec.slots as usize + 16);
+    let progress = Arc::new(AtomicU64::new(0));
+    let port = Arc::new(ThreadPort { commands, progress: Arc::clone(&progress) });
     tell(WorkerEvent::InstanceReady { id, port });
-    // A broken invariant ends this instance, not the server; dropped sinks tell their clients.
+    let stepped = || {
+        progress.fetch_add(1, Ordering::Relaxed);
+        on_step(id);
+    };
+    // A broken invariant ends this instance, not the worker; dropped sinks let their requests go on elsewhere.
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        let mut service = Service { engine: Engine::new(context), threads: spec.threads, gate, failures: 0 };
+        let engine = Engine::new(context);
+        let mut service = Service {
+            engine,
+            threads: spec.threads,
+            gate,
+            failures: 0,
+            stepped: &stepped,
+            unreported: false,
+        };
         service.serve(&inbox)
     }));
+    on_step(id);
+    let failed = |reason| {
+        let fault = LoadFault { reason, short_of_memory: false };
+        tell(WorkerEvent::InstanceFailed { id, fault });
+    };
     match ended {
         Ok(Ok(())) => tell(WorkerEvent::InstanceStopped { id }),
-        Ok(Err(reason)) => tell(WorkerEvent::InstanceFailed { id, reason }),
-        Err(_) => {
-            let reason = "the instance panicked; see the log".into();
-            tell(WorkerEvent::InstanceFailed { id, reason });
-        }
+        Ok(Err(reason)) => failed(reason),
+        Err(_) => failed("the instance panicked; see the log".into()),
     }
 }
 
-struct Service<'gate, C> {
+/// A context on the worker's weights, or why not.
+fn make_context<W: Weights>(weights: &W, spec: ContextSpec) -> Result<W::Context<'_>, LoadFault> {
+    match catch_unwind(AssertUnwindSafe(|| weights.context(spec))) {
+        Ok(made) => made.map_err(|error| fault(&error)),
+        Err(_) => Err(LoadFault { reason: "creating the context panicked".into(), short_of_memory: false }),
+    }
+}
+
+struct Service<'a, C> {
     engine: Engine<C>,
     threads: u32,
-    gate: Option<&'gate CpuGate>,
+    gate: Option<&'a CpuGate>,
     failures: u32,
+    stepped: &'a dyn Fn(),
+    /// Whether sequences have news that no step has reported.
+    unreported: bool,
 }
 
 impl<C: Context> Service<'_, C> {
@@ -53,12 +105,18 @@ impl<C: Context> Service<'_, C> {
     fn serve(&mut self, inbox: &Receiver<InstanceCommand>) -> Result<(), String> {
         loop {
             let next = if self.engine.is_idle() {
+                if std::mem::take(&mut self.unreported) {
+                    (self.stepped)();
+                }
                 inbox.recv().map_err(|_| TryRecvError::Disconnected)
             } else {
                 inbox.try_recv()
             };
             match next {
-                Ok(InstanceCommand::Run(request, sink)) => self.engine.admit(request, sink),
+                Ok(InstanceCommand::Run(spec, sink)) => {
+                    self.engine.admit(spec, sink);
+                    self.unreported = true;
+                }
                 Ok(InstanceCommand::SetThreads(threads)) => self.set_threads(threads)?,
                 Ok(InstanceCommand::Stop) | Err(TryRecvError::Disconnected) => {
                     self.engine.stop();
@@ -72,19 +130,24 @@ impl<C: Context> Service<'_, C> {
 
     fn step(&mut self) -> Result<(), String> {
         let permits = self.gate.map(|gate| gate.enter(self.threads));
+        let begun = Instant::now();
         let outcome = self.engine.step();
         drop(permits);
         match outcome {
-            Ok(_) => self.failures = 0,
+            Ok(report) => {
+                self.failures = 0;
+                self.engine.pace(report, begun.elapsed());
+            }
             Err(error) => {
                 self.failures += 1;
                 tracing::error!(%error, in_a_row = self.failures, "a decode call failed");
                 if self.failures >= MAX_FAILURES_IN_A_ROW {
-                    self.engine.stop();
                     return Err(error.to_string());
                 }
             }
         }
+        self.unreported = false;
+        (self.stepped)();
         Ok(())
     }
 
@@ -93,6 +156,7 @@ impl<C: Context> Service<'_, C> {
         let _permits = self.gate.map(|gate| gate.enter(self.threads.max(threads)));
         self.engine.set_threads(threads).map_err(|error| error.to_string())?;
         self.threads = threads;
+        (self.stepped)();
         Ok(())
     }
 }

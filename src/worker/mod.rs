@@ -1,26 +1,28 @@
 //! A worker: holds the weights of one variant on one device and runs any number of instances on them.
 //!
-//! The worker's thread owns the weights; each instance has a thread of its own inside the worker's scope, because
-//! its context borrows the weights. Commands come in and events go out through channels, so that nothing outside
-//! touches llama.cpp.
+//! The server talks to workers through [`WorkerHandle`], [`InstancePort`] and
+//! [`WorkerEvent`], and does not know where they run: [`thread`] runs them inside the server, [`process`] in a process
+//! of their own, whose inside is [`child`].
 
+pub mod child;
+mod exit;
 mod gate;
 mod instance;
+mod oom;
+pub mod process;
+pub mod sandbox;
+pub mod thread;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+pub use exit::{ExitReason, Kill};
 pub use gate::CpuGate;
 
-use crate::engine::{ContextSpec, Loader, Weights, WeightsSpec};
+use crate::engine::{ContextSpec, WeightsSpec};
+use crate::policy::Isolation;
 use crate::pool::InstancePort;
-use crate::units::{DeviceId, InstanceId, WorkerId};
-
-/// Commands that may wait for a worker. More than the instances a worker can have, so that the fleet never blocks.
-const COMMAND_INBOX: usize = 4096;
+use crate::units::{InstanceId, WorkerId};
 
 /// What a worker is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +38,27 @@ pub enum WorkerCommand {
     Unload,
 }
 
+/// How a worker ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkerEnd {
+    /// It was told to.
+    Unloaded,
+    /// It could not load its weights, and said why.
+    LoadFailed(LoadFault),
+    /// It ended by itself or was killed; its instances are gone.
+    Died(ExitReason),
+}
+
+/// Why something could not be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadFault {
+    /// What the engine said.
+    pub reason: String,
+    /// Whether memory is what was missing.
+    pub short_of_memory: bool,
+}
+
 /// What a worker tells.
-#[derive(Debug)]
 pub enum WorkerEvent {
     /// The weights are loaded.
     Loaded {
@@ -46,36 +67,31 @@ pub enum WorkerEvent {
         /// How long it took.
         took: Duration,
     },
-    /// The weights could not be loaded; the worker has ended.
-    LoadFailed {
-        /// Which worker.
-        worker: WorkerId,
-        /// Why.
-        reason: String,
-    },
     /// An instance takes requests through its port.
     InstanceReady {
         /// Which.
         id: InstanceId,
         /// The way to it.
-        port: InstancePort,
+        port: Arc<dyn InstancePort>,
     },
-    /// An instance could not be made, or its context is lost; its thread has ended.
+    /// An instance could not be made, or its context is lost; it has ended.
     InstanceFailed {
         /// Which.
         id: InstanceId,
         /// Why.
-        reason: String,
+        fault: LoadFault,
     },
     /// An instance ended because it was told to.
     InstanceStopped {
         /// Which.
         id: InstanceId,
     },
-    /// The weights are freed, the worker has ended.
-    Unloaded {
+    /// The worker has ended, with all its instances.
+    Ended {
         /// Which worker.
         worker: WorkerId,
+        /// How.
+        end: WorkerEnd,
     },
 }
 
@@ -90,27 +106,21 @@ pub struct WorkerSpec {
     pub id: WorkerId,
     /// The weights.
     pub weights: WeightsSpec,
+    /// Where it runs.
+    pub isolation: Isolation,
 }
 
-/// A running worker.
-#[derive(Debug)]
-pub struct WorkerHandle {
-    commands: SyncSender<WorkerCommand>,
-    thread: thread::JoinHandle<()>,
-}
+/// A worker that was started.
+pub trait WorkerHandle: Send {
+    /// Sends a command without blocking; false if the worker has ended.
+    fn send(&self, command: WorkerCommand) -> bool;
 
-impl WorkerHandle {
-    /// Sends a command; false if the worker has ended.
-    pub fn send(&self, command: WorkerCommand) -> bool {
-        self.commands.try_send(command).is_ok()
-    }
+    /// Ends the worker at once, whatever it does; its end is reported as any other. False if that is impossible.
+    /// `suspect` is the instance whose sequences may be the cause, if it is known.
+    fn kill(&self, why: Kill, suspect: Option<InstanceId>) -> bool;
 
-    /// Waits until the worker's thread has ended. Blocks: call it only when it was told to unload or has ended.
-    pub fn join(self) {
-        drop(self.commands);
-        // A panic was already reported as an event.
-        drop(self.thread.join());
-    }
+    /// Its process, if it has one of its own.
+    fn process_id(&self) -> Option<u32>;
 }
 
 /// Starts workers. The server is given one and does not know what is behind it.
@@ -119,81 +129,23 @@ pub trait WorkerSpawner: Send + Sync {
     ///
     /// # Errors
     ///
-    /// If the system gives no thread.
-    fn spawn(&self, spec: WorkerSpec, events: EventSender) -> std::io::Result<WorkerHandle>;
+    /// If the system gives no thread or process.
+    fn spawn(&self, spec: WorkerSpec, events: EventSender) -> std::io::Result<Box<dyn WorkerHandle>>;
 }
 
-/// Runs workers as threads of this process.
-#[derive(Debug)]
-pub struct ThreadSpawner<L> {
-    loader: Arc<L>,
-    gate: Arc<CpuGate>,
+/// Starts each worker where its model's policy wants it.
+pub struct ByIsolation {
+    /// Starts those in processes.
+    pub process: Box<dyn WorkerSpawner>,
+    /// Starts those in threads.
+    pub thread: Box<dyn WorkerSpawner>,
 }
 
-impl<L: Loader> ThreadSpawner<L> {
-    /// All workers of this spawner share `cpu_threads`.
-    pub fn new(loader: L, cpu_threads: u32) -> Self {
-        Self { loader: Arc::new(loader), gate: Arc::new(CpuGate::new(cpu_threads)) }
-    }
-}
-
-impl<L: Loader> WorkerSpawner for ThreadSpawner<L> {
-    fn spawn(&self, spec: WorkerSpec, events: EventSender) -> std::io::Result<WorkerHandle> {
-        let (commands, inbox) = sync_channel(COMMAND_INBOX);
-        let (loader, gate) = (Arc::clone(&self.loader), Arc::clone(&self.gate));
-        let thread = thread::Builder::new()
-            .name(format!("worker-{}", spec.id))
-            .spawn(move || run(&*loader, &gate, &spec, &inbox, &events))?;
-        Ok(WorkerHandle { commands, thread })
-    }
-}
-
-/// The worker's thread: load, serve commands, unload.
-fn run<L: Loader>(
-    loader: &L,
-    gate: &CpuGate,
-    spec: &WorkerSpec,
-    inbox: &Receiver<WorkerCommand>,
-    events: &EventSender,
-) {
-    // The fleet may be gone during a shutdown; its events then interest nobody.
-    let tell = |event| drop(events.send(event));
-    let worker = spec.id;
-    let begun = Instant::now();
-    let loaded = catch_unwind(AssertUnwindSafe(|| loader.load(&spec.weights)));
-    let weights = match loaded {
-        Ok(Ok(weights)) => weights,
-        Ok(Err(error)) => return tell(WorkerEvent::LoadFailed { worker, reason: error.to_string() }),
-        Err(_) => return tell(WorkerEvent::LoadFailed { worker, reason: "the load panicked".into() }),
-    };
-    tell(WorkerEvent::Loaded { worker, took: begun.elapsed() });
-    // Only the CPU's users wait for the CPU.
-    let gate = (spec.weights.device == DeviceId::Host).then_some(gate);
-    thread::scope(|scope| {
-        // Ends with `Unload`, or when the fleet is gone; the scope then waits for the instances.
-        while let Ok(WorkerCommand::StartInstance { id, context }) = inbox.recv() {
-            let weights = &weights;
-            let started = thread::Builder::new()
-                .name(format!("instance-{id}"))
-                .spawn_scoped(scope, move || instance::run(weights, context, gate, id, events));
-            if let Err(error) = started {
-                tell(WorkerEvent::InstanceFailed { id, reason: format!("cannot start a thread: {error}") });
-            }
+impl WorkerSpawner for ByIsolation {
+    fn spawn(&self, spec: WorkerSpec, events: EventSender) -> std::io::Result<Box<dyn WorkerHandle>> {
+        match spec.isolation {
+            Isolation::Process => self.process.spawn(spec, events),
+            Isolation::Thread => self.thread.spawn(spec, events),
         }
-    });
-    drop(weights);
-    tell(WorkerEvent::Unloaded { worker });
-}
-
-/// The inbox of an instance: one run per slot, and a few other commands.
-fn instance_inbox(context: ContextSpec) -> usize {
-    context.slots as usize + 16
-}
-
-/// A context on the worker's weights, or why not.
-fn make_context<W: Weights>(weights: &W, spec: ContextSpec) -> Result<W::Context<'_>, String> {
-    match catch_unwind(AssertUnwindSafe(|| weights.context(spec))) {
-        Ok(made) => made.map_err(|error| error.to_string()),
-        Err(_) => Err("creating the context panicked".into()),
     }
 }

@@ -12,7 +12,7 @@ use modelpool::engine::fake::{Controls, FakeLoader};
 use modelpool::gpu::FakeMemory;
 use modelpool::policy::Policy;
 use modelpool::units::{ByteCount, DeviceId};
-use modelpool::worker::ThreadSpawner;
+use modelpool::worker::thread::ThreadSpawner;
 use serde_json::{Value, json};
 
 /// How long anything may take before a test gives up. Far more than is ever needed: tests wait for conditions.
@@ -41,7 +41,9 @@ impl World {
     /// llama.cpp with the demo model.
     pub async fn real(rest: &str) -> Self {
         let policy = policy(&next_name(), rest);
-        let options = ServerOptions::of_this_machine(&policy);
+        let program = Path::new(env!("CARGO_BIN_EXE_modelpool"));
+        let options = ServerOptions::of_this_machine(&policy, program, Vec::new()).await;
+        let options = options.unwrap_or_else(|error| panic!("{error:#}"));
         Self::start(&policy, options).await
     }
 

@@ -32,6 +32,7 @@ fn keys() -> Vec<YamlPath> {
         (model.key("sampling"), "models: [{sampling: {zzz: 1}}]"),
         (model.key("scale"), "models: [{scale: {zzz: 1}}]"),
         (model.key("queue"), "models: [{queue: {zzz: 1}}]"),
+        (model.key("watchdog"), "models: [{watchdog: {zzz: 1}}]"),
     ];
     let known_in = |(section, yaml): (YamlPath, &str)| -> Vec<YamlPath> {
         let faults = faults(yaml);
@@ -67,7 +68,7 @@ fn every_shipped_policy_is_legal() {
 fn the_default_policy_has_every_key() {
     let spans = Spans::read(&read("policies/default.yaml"), &mut Faults::default());
     let keys = keys();
-    assert_eq!(keys.len(), 28);
+    assert_eq!(keys.len(), 32);
     for key in keys {
         assert!(spans.has(&key), "policies/default.yaml has no {key}");
     }

@@ -1,0 +1,307 @@
+//! A request's way through the pool, from instance to instance if need be.
+//!
+//! The journey outlives the instance that serves it: it keeps the request, every token so far and the client's
+//! channel. The instance's engine holds it inside a sink, together with the lease. When the instance is lost, the
+//! sink hands the journey back, and it goes on in another instance from the prompt and the tokens that were sent:
+//! the client sees a pause. What was sent is never generated again, what was not is never skipped, because a token
+//! and its text come in one event.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::resume::{History, Verdict};
+use super::{Admission, Demand, Fingerprint, Grant, ModelQueue, Rejection, Turn};
+use crate::generation::{Event, EventSink, GenerationError, Loss, SequenceSpec, Suspicion, Token, Usage};
+use crate::pool::{InstanceCommand, InstanceIdentity, SlotLease};
+use crate::telemetry::Outcome;
+
+/// Which instance began to serve a request, and after how long a wait.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// The instance.
+    pub instance: InstanceIdentity,
+    /// How long the request waited for its slot.
+    pub waited: Duration,
+}
+
+/// A request under way.
+pub(super) struct Journey {
+    admission: Arc<Admission>,
+    queue: Arc<ModelQueue>,
+    spec: SequenceSpec,
+    /// To the client. Holds an event for each token that can come.
+    events: mpsc::Sender<Event>,
+    served: Arc<OnceLock<Served>>,
+    arrived: Instant,
+    waited: Duration,
+    last_token: Option<Instant>,
+    /// When the last instance was lost, until the next token.
+    lost: Option<Instant>,
+    history: History,
+    started: bool,
+    /// Whether there was text.
+    spoke: bool,
+    /// `None` until the end is known.
+    outcome: Option<Outcome>,
+    demand: Option<Demand>,
+}
+
+impl Journey {
+    pub(super) fn new(
+        admission: Arc<Admission>,
+        queue: Arc<ModelQueue>,
+        spec: SequenceSpec,
+        events: mpsc::Sender<Event>,
+        arrived: Instant,
+    ) -> Self {
+        Self {
+            admission,
+            queue,
+            spec,
+            events,
+            served: Arc::default(),
+            arrived,
+            waited: Duration::ZERO,
+            last_token: None,
+            lost: None,
+            history: History::default(),
+            started: false,
+            spoke: false,
+            outcome: None,
+            demand: None,
+        }
+    }
+
+    pub(super) fn served(&self) -> Arc<OnceLock<Served>> {
+        Arc::clone(&self.served)
+    }
+
+    /// Waits for the first slot and departs.
+    pub(super) async fn begin(mut self) -> Result<(), Rejection> {
+        let turn = Turn::Arrival(&self.spec.request);
+        match self.admission.acquire(&self.queue, &mut self.demand, turn).await {
+            Ok(Grant { lease, waited }) => {
+                self.waited = waited;
+                self.depart(lease, None);
+                Ok(())
+            }
+            Err(rejection) => {
+                self.outcome = Some(Outcome::Rejected);
+                self.queue.metrics.rejected(rejection.name());
+                Err(rejection)
+            }
+        }
+    }
+
+    /// Goes to the instance of a lease.
+    fn depart(self, lease: SlotLease, probation: Option<OwnedSemaphorePermit>) {
+        let instance = Arc::clone(lease.instance());
+        let spec = self.spec.clone();
+        let sink = Box::new(RequestSink { journey: Some(self), lease: Some(lease), probation });
+        if let Err(command) = instance.send(InstanceCommand::Run(spec, sink)) {
+            // It has ended and the controller does not know yet. Nobody shall lease it again.
+            instance.drain();
+            let InstanceCommand::Run(_, sink) = command else {
+                unreachable!("a command comes back as it was sent")
+            };
+            sink.lost(Loss::Undelivered);
+        }
+    }
+
+    /// The instance is gone, the request is not.
+    fn lost(mut self, loss: Loss) {
+        if self.events.is_closed() {
+            return;
+        }
+        let on_probation = match loss {
+            Loss::Undelivered => self.history.strikes > 0,
+            Loss::Interrupted { reason, suspicion } => {
+                self.lost.get_or_insert_with(Instant::now);
+                tracing::warn!(model = %self.queue.name, tokens = self.spec.generated.len(), ?suspicion, reason,
+                    "a request lost its instance");
+                match self.history.interrupted(suspicion) {
+                    Verdict::Resume { on_probation } => on_probation,
+                    Verdict::GiveUp => return self.give_up(reason),
+                    Verdict::Poison => return self.condemn(reason),
+                }
+            }
+        };
+        self.queue.metrics.resumes.increment(1);
+        let runtime = self.admission.runtime.clone();
+        runtime.spawn(async move {
+            let events = self.events.clone();
+            tokio::select! {
+                () = events.closed() => {}
+                () = self.go_on(on_probation) => {}
+            }
+        });
+    }
+
+    /// Waits for another slot and departs.
+    async fn go_on(mut self, on_probation: bool) {
+        let probation = if on_probation {
+            let permit = Arc::clone(&self.queue.probation).acquire_owned().await;
+            Some(permit.expect("the semaphore is never closed"))
+        } else {
+            None
+        };
+        match self.admission.acquire(&self.queue, &mut self.demand, Turn::Return).await {
+            Ok(grant) => self.depart(grant.lease, probation),
+            Err(Rejection::ShuttingDown { .. }) => self.end(GenerationError::Stopped),
+            Err(rejection) => self.give_up(rejection.to_string()),
+        }
+    }
+
+    fn give_up(self, reason: String) {
+        let interruptions = self.history.interruptions;
+        self.end(GenerationError::Lost { interruptions, reason });
+    }
+
+    fn condemn(self, reason: String) {
+        let fingerprint = Fingerprint::of(&self.spec.request);
+        let now = self.admission.clock.now();
+        self.queue.lock().quarantine.add(fingerprint, now);
+        self.queue.metrics.quarantined.increment(1);
+        tracing::error!(model = %self.queue.name, workers = self.history.strikes, reason,
+            "a request ends the workers that serve it; it is refused from now on");
+        let workers = self.history.strikes;
+        self.end(GenerationError::Poison { workers, reason });
+    }
+
+    fn end(mut self, error: GenerationError) {
+        self.emit(Event::Failed(error));
+    }
+
+    /// Takes what the instance tells and passes on what the client needs.
+    fn emit(&mut self, event: Event) {
+        match &event {
+            Event::Started { prompt_tokens } => {
+                if !self.started(*prompt_tokens) {
+                    return;
+                }
+            }
+            Event::Token { token, text } => self.token(*token, text),
+            Event::Finished { text, usage, .. } => self.finished(text, *usage),
+            Event::Failed(
+                GenerationError::Lost { .. } | GenerationError::Poison { .. } | GenerationError::Stopped,
+            ) => {
+                self.outcome = Some(Outcome::Failed);
+            }
+            Event::Failed(_) => self.outcome = Some(Outcome::Refused),
+        }
+        // Closed: the client is gone, and `wanted` tells. Full: cannot be, by the channel's capacity.
+        drop(self.events.try_send(event));
+    }
+
+    /// Whether this is the first instance to start it.
+    fn started(&mut self, prompt_tokens: u32) -> bool {
+        let first = !std::mem::replace(&mut self.started, true);
+        if first {
+            self.queue.metrics.queue_wait.record(self.waited);
+            self.queue.metrics.prompt_tokens.increment(u64::from(prompt_tokens));
+        }
+        first
+    }
+
+    fn token(&mut self, token: Token, text: &str) {
+        self.spec.generated.push(token);
+        self.progress();
+        self.queue.metrics.generated_tokens.increment(1);
+        self.text(text);
+    }
+
+    fn finished(&mut self, text: &str, usage: Usage) {
+        let counted = u32::try_from(self.spec.generated.len()).unwrap_or(u32::MAX);
+        let rest = usage.completion_tokens.saturating_sub(counted);
+        self.progress();
+        self.queue.metrics.generated_tokens.increment(u64::from(rest));
+        self.text(text);
+        self.outcome = Some(Outcome::Completed);
+        self.queue.metrics.end_to_end.record(self.arrived.elapsed());
+    }
+
+    fn progress(&mut self) {
+        let now = Instant::now();
+        self.history.progress();
+        if let Some(lost) = self.lost.take() {
+            self.queue.metrics.resume_pause.record(now.duration_since(lost));
+        }
+        if let Some(last) = self.last_token.replace(now) {
+            self.queue.metrics.itl.record(now.duration_since(last));
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        if !text.is_empty() && !std::mem::replace(&mut self.spoke, true) {
+            self.queue.metrics.ttft.record(self.arrived.elapsed());
+        }
+    }
+}
+
+impl Drop for Journey {
+    fn drop(&mut self) {
+        match self.outcome {
+            Some(Outcome::Rejected) => {}
+            Some(outcome) => self.queue.metrics.ended(outcome),
+            None => self.queue.metrics.ended(Outcome::Cancelled),
+        }
+    }
+}
+
+/// The instance's end of a request. Holds the slot, and frees it when the engine drops it.
+struct RequestSink {
+    journey: Option<Journey>,
+    lease: Option<SlotLease>,
+    /// Held until a request under suspicion has shown that it can go on.
+    probation: Option<OwnedSemaphorePermit>,
+}
+
+impl RequestSink {
+    fn hand_back(&mut self, loss: Loss) {
+        // First the slot is free and the next suspect may go, then this request asks again.
+        drop(self.probation.take());
+        drop(self.lease.take());
+        if let Some(journey) = self.journey.take()
+            && journey.outcome.is_none()
+        {
+            journey.lost(loss);
+        }
+    }
+}
+
+impl EventSink for RequestSink {
+    fn emit(&mut self, event: Event) {
+        let Some(journey) = &mut self.journey else { return };
+        if let (Event::Started { .. }, Some(lease)) = (&event, &self.lease) {
+            // Before the event: who reads it finds this.
+            let instance = lease.instance().identity().clone();
+            drop(journey.served.set(Served { instance, waited: journey.waited }));
+        }
+        let goes_on = matches!(event, Event::Token { .. } | Event::Finished { .. });
+        journey.emit(event);
+        if goes_on {
+            self.probation = None;
+        }
+    }
+
+    fn wanted(&self) -> bool {
+        self.journey.as_ref().is_some_and(|journey| !journey.events.is_closed())
+    }
+
+    fn lost(mut self: Box<Self>, loss: Loss) {
+        self.hand_back(loss);
+    }
+}
+
+impl Drop for RequestSink {
+    fn drop(&mut self) {
+        let reason = "the instance ended without an answer".to_owned();
+        self.hand_back(Loss::Interrupted { reason, suspicion: Suspicion::Shared });
+    }
+}
+
+#[cfg(test)]
+#[path = "journey_tests.rs"]
+mod tests;

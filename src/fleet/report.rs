@@ -1,0 +1,109 @@
+//! What others may know of the fleet: figures for decisions, metrics and operators.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use metrics::gauge;
+
+use super::{Fleet, Trouble, WorkerState};
+use crate::catalog::CatalogVariant;
+use crate::telemetry as names;
+use crate::units::{ByteCount, DeviceId, ModelName, Timestamp};
+use crate::view::{InstanceState, LoadFailure};
+
+/// Predicted bytes on one device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PredictedBytes {
+    /// Of everything.
+    pub total: ByteCount,
+    /// Of what is being loaded or made, and may not show in measurements yet.
+    pub coming: ByteCount,
+}
+
+impl PredictedBytes {
+    fn add(&mut self, bytes: ByteCount, coming: bool) {
+        self.total += bytes;
+        if coming {
+            self.coming += bytes;
+        }
+    }
+}
+
+impl Fleet {
+    /// What failed with a variant and was not overcome since.
+    #[must_use]
+    pub fn failure(&self, model: &ModelName, variant: usize, now: Timestamp) -> Option<LoadFailure> {
+        self.setbacks.failure(model, variant, now)
+    }
+
+    /// The memory that did not suffice for a variant, if that was found out lately.
+    #[must_use]
+    pub fn shortage(&self, model: &ModelName, variant: usize) -> Option<(DeviceId, ByteCount)> {
+        self.setbacks.shortage(model, variant)
+    }
+
+    /// What goes wrong with a model; `None` if nothing does.
+    #[must_use]
+    pub fn trouble(&self, model: &ModelName) -> Option<Trouble> {
+        self.setbacks.trouble(model)
+    }
+
+    /// Predicted bytes on a device: of all weights and instances, and of those that are not there yet.
+    #[must_use]
+    pub fn predicted_bytes(&self, device: DeviceId) -> PredictedBytes {
+        let mut predicted = PredictedBytes::default();
+        for worker in self.workers.values().filter(|worker| worker.device == device) {
+            let bytes = worker.model.variants[worker.variant].weights_bytes;
+            predicted.add(bytes, worker.state == WorkerState::Loading);
+        }
+        for member in self.members.values().filter(|member| member.identity.device == device) {
+            let bytes = self.variant_of(member).map_or(ByteCount::ZERO, |variant| variant.instance_bytes);
+            predicted.add(bytes, member.life.state() == InstanceState::Starting);
+        }
+        predicted
+    }
+
+    fn variant_of(&self, member: &super::Member) -> Option<&CatalogVariant> {
+        let worker = self.workers.get(&member.identity.worker)?;
+        worker.model.variants.get(member.identity.variant)
+    }
+
+    /// Publishes instances by state, and slots.
+    pub fn report(&mut self) {
+        for model in &self.catalog.models {
+            for variant in &model.variants {
+                self.reported.insert((model.policy.name.clone(), variant.name.clone()));
+            }
+        }
+        let mut counts = BTreeMap::new();
+        let mut slots: BTreeMap<&ModelName, (u32, u32)> = BTreeMap::new();
+        for (model, _) in &self.reported {
+            slots.insert(model, (0, 0));
+        }
+        for member in self.members.values() {
+            let identity = &member.identity;
+            let view = self.view(member);
+            *counts.entry((&identity.model, &identity.variant_name, view.state.name())).or_insert(0u32) += 1;
+            let (ready, busy) = slots.entry(&identity.model).or_default();
+            *ready += if view.state == InstanceState::Ready { view.slots } else { 0 };
+            *busy += view.leased;
+        }
+        for (model, variant) in &self.reported {
+            for state in InstanceState::ALL {
+                let count = counts.get(&(model, variant, state.name())).copied().unwrap_or(0);
+                gauge!(names::INSTANCES, "model" => model.to_string(), "variant" => variant.to_string(),
+                    "state" => state.name())
+                .set(f64::from(count));
+            }
+        }
+        for (model, (ready, busy)) in slots {
+            gauge!(names::SLOTS, "model" => model.to_string()).set(f64::from(ready));
+            gauge!(names::SLOTS_BUSY, "model" => model.to_string()).set(f64::from(busy));
+        }
+    }
+}
+
+/// Milliseconds for the log.
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

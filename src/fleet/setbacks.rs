@@ -1,0 +1,136 @@
+//! What failed, how often, and when: why a variant is not tried again at once.
+//!
+//! A setback is a load that failed, or a worker that died before it had achieved anything. Setbacks in a row mean that
+//! the next one is likely; one step that completes ends the row.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use metrics::gauge;
+
+use crate::telemetry as names;
+use crate::units::{ByteCount, DeviceId, ModelName, Timestamp};
+use crate::view::LoadFailure;
+
+/// So many setbacks in a row are a crash loop: requests are refused instead of held.
+const CRASH_LOOP_AFTER: u32 = 3;
+/// How long a load that ran out of memory counts as knowledge. Other programs come and go.
+const SHORTAGE_HOLDS: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Debug)]
+struct Setback {
+    at: Timestamp,
+    in_a_row: u32,
+    /// The file itself is at fault: trying again soon is of no use.
+    refused: bool,
+}
+
+impl Setback {
+    const fn hopeless(&self) -> bool {
+        self.refused || self.in_a_row >= CRASH_LOOP_AFTER
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Shortage {
+    at: Timestamp,
+    device: DeviceId,
+    available: ByteCount,
+}
+
+/// What operators are told of a model that has setbacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Whether requests are refused because of it.
+    pub crash_loop: bool,
+    /// Setbacks in a row.
+    pub in_a_row: u32,
+    /// What happened last.
+    pub reason: String,
+}
+
+/// Setbacks by model and variant.
+#[derive(Debug, Default)]
+pub(super) struct Setbacks {
+    setbacks: BTreeMap<(ModelName, usize), Setback>,
+    shortages: BTreeMap<(ModelName, usize), Shortage>,
+    /// What last went wrong with a model.
+    last: BTreeMap<ModelName, String>,
+}
+
+impl Setbacks {
+    /// A load failed, or a worker died young. `refused`: the file is at fault.
+    pub fn add(&mut self, model: &ModelName, variant: usize, reason: &str, refused: bool, now: Timestamp) {
+        let fresh = Setback { at: now, in_a_row: 0, refused };
+        let setback = self.setbacks.entry((model.clone(), variant)).or_insert(fresh);
+        setback.at = now;
+        setback.in_a_row = setback.in_a_row.saturating_add(1);
+        setback.refused = refused;
+        let crash_loop = setback.hopeless();
+        self.last.insert(model.clone(), reason.to_owned());
+        report(model, crash_loop);
+    }
+
+    /// A load ran out of memory although `available` bytes could be taken.
+    pub fn add_shortage(
+        &mut self,
+        model: &ModelName,
+        variant: usize,
+        (device, available): (DeviceId, ByteCount),
+        reason: &str,
+        now: Timestamp,
+    ) {
+        self.shortages.insert((model.clone(), variant), Shortage { at: now, device, available });
+        self.last.insert(model.clone(), reason.to_owned());
+    }
+
+    /// Something was achieved with the variant.
+    pub fn overcome(&mut self, model: &ModelName, variant: usize) {
+        let key = (model.clone(), variant);
+        self.shortages.remove(&key);
+        if self.setbacks.remove(&key).is_some() {
+            self.last.remove(model);
+            report(model, self.trouble(model).is_some_and(|trouble| trouble.crash_loop));
+        }
+    }
+
+    /// The model's files or its policy changed.
+    pub fn forget(&mut self, model: &ModelName) {
+        self.setbacks.retain(|(name, _), _| name != model);
+        self.shortages.retain(|(name, _), _| name != model);
+        if self.last.remove(model).is_some() {
+            report(model, false);
+        }
+    }
+
+    /// Old knowledge expires.
+    pub fn tick(&mut self, now: Timestamp) {
+        self.shortages.retain(|_, shortage| now.since(shortage.at) < SHORTAGE_HOLDS);
+    }
+
+    /// What failed with a variant and was not overcome since.
+    pub fn failure(&self, model: &ModelName, variant: usize, now: Timestamp) -> Option<LoadFailure> {
+        let setback = self.setbacks.get(&(model.clone(), variant))?;
+        Some(LoadFailure {
+            ago: now.since(setback.at),
+            in_a_row: setback.in_a_row,
+            hopeless: setback.hopeless(),
+        })
+    }
+
+    pub fn shortage(&self, model: &ModelName, variant: usize) -> Option<(DeviceId, ByteCount)> {
+        let shortage = self.shortages.get(&(model.clone(), variant))?;
+        Some((shortage.device, shortage.available))
+    }
+
+    pub fn trouble(&self, model: &ModelName) -> Option<Trouble> {
+        let of_model = self.setbacks.iter().filter(|((name, _), _)| name == model);
+        let worst = of_model.map(|(_, setback)| setback).max_by_key(|setback| setback.in_a_row)?;
+        let reason = self.last.get(model).cloned().unwrap_or_default();
+        Some(Trouble { crash_loop: worst.hopeless(), in_a_row: worst.in_a_row, reason })
+    }
+}
+
+fn report(model: &ModelName, crash_loop: bool) {
+    gauge!(names::CRASH_LOOP, "model" => model.to_string()).set(f64::from(u8::from(crash_loop)));
+}
