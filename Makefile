@@ -11,11 +11,11 @@ run: tools ## Build, and serve the embedded model on 127.0.0.1:8080
 	$(CARGO) run --release -- $(ARGS)
 
 test: tools ## Run all tests
-	$(CARGO) test --release $(ARGS)
+	$(CARGO) test --release --features fault-injection $(ARGS)
 
 lint: tools ## Check format, warnings and links of the documentation
 	$(CARGO) fmt --check
-	$(CARGO) clippy --release --all-targets -- -D warnings
+	$(CARGO) clippy --release --all-targets --features fault-injection -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --document-private-items
 
 tools: ## Install what compiling llama.cpp needs, where it is missing

@@ -196,6 +196,10 @@ pub trait EventSink: Send {
     fn emit(&mut self, event: Event);
     /// False when nobody listens any more; the sequence is then given up.
     fn wanted(&self) -> bool;
+    /// Whether the sequence has yet to show, by a token, that it does not end the worker that serves it.
+    fn on_trial(&self) -> bool {
+        true
+    }
     /// The sequence cannot go on in this instance, but could in another.
     fn lost(self: Box<Self>, loss: Loss);
 }

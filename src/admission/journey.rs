@@ -290,6 +290,13 @@ impl EventSink for RequestSink {
         self.journey.as_ref().is_some_and(|journey| !journey.events.is_closed())
     }
 
+    /// Who had shown it, and was not suspected when it lost its instance, need not show it again.
+    fn on_trial(&self) -> bool {
+        self.journey
+            .as_ref()
+            .is_none_or(|journey| journey.history.strikes > 0 || journey.spec.generated.is_empty())
+    }
+
     fn lost(mut self: Box<Self>, loss: Loss) {
         self.hand_back(loss);
     }

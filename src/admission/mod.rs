@@ -121,6 +121,8 @@ pub struct Admission {
     clock: Clock,
     models: RwLock<HashMap<ModelName, Arc<ModelQueue>>>,
     closed: AtomicBool,
+    /// Nobody is served any more, whoever was accepted.
+    ended: AtomicBool,
     /// Where requests that lost their instance find another one.
     runtime: Handle,
     /// Tells the controller that somebody waits for a model without instances.
@@ -140,6 +142,7 @@ impl Admission {
             clock,
             models: RwLock::default(),
             closed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             runtime: Handle::current(),
             wake,
         };
@@ -236,8 +239,10 @@ impl Admission {
         }
     }
 
-    /// Refuses all that wait for any model, because the server stops and will not get to them.
+    /// Refuses all that wait for any model, and all that lose their instance from now on: the server stops and will
+    /// not get to them.
     pub fn refuse_all(&self) {
+        self.ended.store(true, Ordering::Release);
         for queue in self.queues() {
             refuse(&queue, &Rejection::ShuttingDown { retry_after: RESTART_TIME });
         }

@@ -1,6 +1,7 @@
 //! Waiting for a slot: under one lock per model, so that nobody overtakes and no wake-up is lost.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -77,6 +78,10 @@ impl Admission {
             Turn::Arrival(request) => {
                 self.refuse_arrival(queue, &state, request, now)?;
                 state.waiting.is_empty()
+            }
+            // Looked at under the lock: who comes after the last refusal is refused here.
+            Turn::Return if self.ended.load(Ordering::Acquire) => {
+                return Err(Rejection::ShuttingDown { retry_after: RESTART_TIME });
             }
             Turn::Return => true,
         };

@@ -232,8 +232,14 @@ impl Server {
 
     /// Takes nothing new, finishes what was accepted within `drain_timeout`, and stops all workers.
     pub async fn shut_down(self) -> ShutDown {
+        let drain_timeout = self.drain_timeout;
+        self.shut_down_within(drain_timeout).await
+    }
+
+    /// As [`Server::shut_down`], with another time to finish what was accepted.
+    pub async fn shut_down_within(self, drain_timeout: Duration) -> ShutDown {
         self.admission.close();
-        let deadline = tokio::time::Instant::now() + self.drain_timeout;
+        let deadline = tokio::time::Instant::now() + drain_timeout;
         while self.admission.demand() > 0 && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(DRAIN_POLL).await;
         }

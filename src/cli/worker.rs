@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::print;
 use crate::engine::llama::{LlamaLoader, compute_devices};
+use crate::ipc::LoadOrder;
 use crate::worker::child;
 
 #[derive(Args, Debug)]
@@ -17,6 +18,16 @@ pub(super) struct WorkerArguments {
     devices: bool,
 }
 
+#[cfg(not(feature = "fault-injection"))]
+fn loader(_order: &LoadOrder) -> LlamaLoader {
+    LlamaLoader
+}
+
+#[cfg(feature = "fault-injection")]
+fn loader(order: &LoadOrder) -> crate::engine::faulty::FaultyLoader<LlamaLoader> {
+    crate::engine::faulty::FaultyLoader::from_environment(LlamaLoader, order.worker)
+}
+
 /// Serves the server at the other end of standard input; does not return then.
 ///
 /// # Errors
@@ -24,7 +35,7 @@ pub(super) struct WorkerArguments {
 /// If standard input is no server.
 pub(super) fn run(arguments: &WorkerArguments) -> anyhow::Result<()> {
     if let Some(parent) = arguments.parent {
-        return Ok(child::run(parent, |_| LlamaLoader)?);
+        return Ok(child::run(parent, loader)?);
     }
     print(&serde_json::to_string(&compute_devices())?);
     // Drivers of GPUs may have started threads that llama.cpp's destructors do not expect.

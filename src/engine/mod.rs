@@ -5,6 +5,8 @@
 //! `llama/` is the only user of llama-cpp-2.
 
 pub mod fake;
+#[cfg(feature = "fault-injection")]
+pub mod faulty;
 mod iteration;
 pub mod llama;
 mod text;

@@ -32,6 +32,8 @@ pub fn policy(name: &str, rest: &str) -> Policy {
 /// a name of its own.
 pub struct World {
     pub model: String,
+    /// In the environment of its workers, to tell them from others.
+    pub mark: String,
     pub server: Server,
     pub url: String,
     pub client: reqwest::Client,
@@ -40,9 +42,16 @@ pub struct World {
 impl World {
     /// llama.cpp with the demo model.
     pub async fn real(rest: &str) -> Self {
+        Self::with_fault(rest, "").await
+    }
+
+    /// As [`World::real`], with workers that fail as `fault` says; see `src/engine/faulty.rs`.
+    pub async fn with_fault(rest: &str, fault: &str) -> Self {
         let policy = policy(&next_name(), rest);
         let program = Path::new(env!("CARGO_BIN_EXE_modelpool"));
-        let options = ServerOptions::of_this_machine(&policy, program, Vec::new()).await;
+        let mark = ("MODELPOOL_TEST".into(), mark(&policy).into());
+        let environment = vec![mark, ("MODELPOOL_FAULT".into(), fault.into())];
+        let options = ServerOptions::of_this_machine(&policy, program, environment).await;
         let options = options.unwrap_or_else(|error| panic!("{error:#}"));
         Self::start(&policy, options).await
     }
@@ -71,7 +80,7 @@ impl World {
         let server = Server::start(policy, options).await.unwrap_or_else(|error| panic!("{error:#}"));
         let url = format!("http://{}", server.address());
         let model = policy.models[0].name.to_string();
-        Self { model, server, url, client: client() }
+        Self { model, mark: mark(policy), server, url, client: client() }
     }
 
     /// A chat request with one message of a user.
@@ -109,6 +118,10 @@ impl World {
 fn next_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     format!("model-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn mark(policy: &Policy) -> String {
+    format!("{}-{}", std::process::id(), policy.models[0].name)
 }
 
 pub fn client() -> reqwest::Client {

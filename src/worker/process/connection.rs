@@ -175,7 +175,8 @@ impl Connection {
             return Err(InstanceCommand::Run(spec, sink));
         }
         table.next += 1;
-        table.in_flight.insert(sequence, InFlight { instance, sink, on_trial: true, cancelled: false });
+        let on_trial = sink.on_trial();
+        table.in_flight.insert(sequence, InFlight { instance, sink, on_trial, cancelled: false });
         Ok(())
     }
 
