@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod process;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -47,13 +49,17 @@ impl World {
 
     /// As [`World::real`], with workers that fail as `fault` says; see `src/engine/faulty.rs`.
     pub async fn with_fault(rest: &str, fault: &str) -> Self {
-        let policy = policy(&next_name(), rest);
+        Self::serve(&policy(&next_name(), rest), fault).await
+    }
+
+    /// Any policy, with workers that fail as `fault` says.
+    pub async fn serve(policy: &Policy, fault: &str) -> Self {
         let program = Path::new(env!("CARGO_BIN_EXE_modelpool"));
-        let mark = ("MODELPOOL_TEST".into(), mark(&policy).into());
+        let mark = ("MODELPOOL_TEST".into(), mark(policy).into());
         let environment = vec![mark, ("MODELPOOL_FAULT".into(), fault.into())];
-        let options = ServerOptions::of_this_machine(&policy, program, environment).await;
+        let options = ServerOptions::of_this_machine(policy, program, environment).await;
         let options = options.unwrap_or_else(|error| panic!("{error:#}"));
-        Self::start(&policy, options).await
+        Self::start(policy, options).await
     }
 
     /// The fake engine on four CPU threads and 64 GiB.
