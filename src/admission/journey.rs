@@ -133,6 +133,7 @@ impl Journey {
         runtime.spawn(async move {
             let events = self.events.clone();
             tokio::select! {
+                biased;
                 () = events.closed() => {}
                 () = self.go_on(on_probation) => {}
             }

@@ -231,11 +231,13 @@ impl Admission {
         self.queue(model).map(|queue| queue.lock().condition.clone())
     }
 
-    /// Refuses all that wait for a model, because it cannot be loaded.
+    /// Refuses those who wait for a model and never had a slot, because it cannot be loaded. Who lost a slot was
+    /// accepted, and waits as long as the policy lets anybody wait.
     pub fn refuse_waiting(&self, model: &ModelName, reason: &str, retry_after: Duration) {
         let retry_after = whole_seconds(retry_after);
         if let Some(queue) = self.queue(model) {
-            refuse(&queue, &Rejection::CannotLoad { reason: reason.into(), retry_after });
+            let rejection = Rejection::CannotLoad { reason: reason.into(), retry_after };
+            refuse(&queue, &rejection, WaitQueue::pop_arrival);
         }
     }
 
@@ -244,7 +246,7 @@ impl Admission {
     pub fn refuse_all(&self) {
         self.ended.store(true, Ordering::Release);
         for queue in self.queues() {
-            refuse(&queue, &Rejection::ShuttingDown { retry_after: RESTART_TIME });
+            refuse(&queue, &Rejection::ShuttingDown { retry_after: RESTART_TIME }, WaitQueue::pop);
         }
     }
 
@@ -283,11 +285,11 @@ impl Admission {
     }
 }
 
-/// Refuses all that wait in a queue.
-fn refuse(queue: &ModelQueue, rejection: &Rejection) {
+/// Refuses all that `pop` takes out of a queue.
+fn refuse(queue: &ModelQueue, rejection: &Rejection, pop: impl Fn(&mut WaitQueue<Waiter>) -> Option<Waiter>) {
     let waiters: Vec<Waiter> = {
         let mut state = queue.lock();
-        std::iter::from_fn(|| state.waiting.pop()).collect()
+        std::iter::from_fn(|| pop(&mut state.waiting)).collect()
     };
     for waiter in waiters {
         // Whoever gave up in the meantime needs no answer.

@@ -73,6 +73,11 @@ impl<T> WaitQueue<T> {
         self.returned.pop_front().or_else(|| self.entries.pop_front()).map(|entry| entry.item)
     }
 
+    /// Takes the first of those who never had a slot.
+    pub fn pop_arrival(&mut self) -> Option<T> {
+        self.entries.pop_front().map(|entry| entry.item)
+    }
+
     /// Takes somebody who gave up, wherever they stand; `None` if their turn had come already.
     pub fn remove(&mut self, ticket: Ticket) -> Option<T> {
         [&mut self.returned, &mut self.entries].into_iter().find_map(|entries| {
@@ -137,6 +142,8 @@ mod tests {
         let first = queue.push_returned('x', at(5));
         queue.push_returned('y', at(6));
         assert_eq!((queue.len(), queue.oldest_wait(at(10))), (3, Duration::from_millis(10)));
+        assert_eq!(queue.pop_arrival(), Some('a'));
+        queue.push('a', at(0)).unwrap();
         assert_eq!(queue.remove(first), Some('x'));
         assert_eq!((queue.pop(), queue.pop(), queue.pop()), (Some('y'), Some('a'), None));
         assert!(queue.is_empty());

@@ -132,6 +132,8 @@ impl Controller {
         loop {
             self.round();
             tokio::select! {
+                // In this order, so that a simulation with the same seed runs the same way.
+                biased;
                 () = stop.cancelled() => break,
                 Some(event) = self.events.recv() => self.handle(event),
                 Some(reload) = self.setup.reloads.recv() => self.adopt(reload),
@@ -150,6 +152,7 @@ impl Controller {
         let mut forced = false;
         while !self.fleet.is_empty() {
             tokio::select! {
+                biased;
                 event = self.events.recv() => {
                     let Some(event) = event else { break };
                     self.handle(event);
