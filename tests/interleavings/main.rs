@@ -155,7 +155,7 @@ impl Run {
                 seed: self.seed,
                 number,
                 model: ModelName::new(if self.shared.below(3) == 0 { "n" } else { "m" }),
-                poison: self.seed % 4 == 0 && number == 7,
+                poison: self.seed.is_multiple_of(4) && number == 7,
                 tokens: 1 + u32::try_from(self.shared.below(50)).unwrap(),
                 // Some leave after a while.
                 patience: (self.shared.below(5) == 0).then(|| Duration::from_millis(self.shared.below(400))),
@@ -264,7 +264,8 @@ impl Client {
                 Event::Token { text: more, .. } => text.push_str(&more),
                 Event::Finished { text: last, .. } => {
                     text.push_str(&last);
-                    let expected: String = (0..self.tokens).map(|number| format!("{number},")).collect();
+                    let expected =
+                        (0..self.tokens).fold(String::new(), |text, number| text + &format!("{number},"));
                     assert_eq!(text, expected, "seed {}, request {}", self.seed, self.number);
                     return &self.tally.completed;
                 }

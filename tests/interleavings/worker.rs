@@ -238,7 +238,7 @@ impl Worker {
             if self.frozen {
                 continue;
             }
-            if steps % 20 == 0 {
+            if steps.is_multiple_of(20) {
                 if self.shared.happens(self.shared.odds.dies) {
                     let outside = self.shared.happens(50);
                     let crash = ExitReason::Crashed { signal: 11 };
