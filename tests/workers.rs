@@ -221,7 +221,7 @@ async fn a_model_whose_workers_always_die_is_refused_with_the_reason_and_health_
     assert_eq!(answer["error"]["code"], "model_load_failed");
     let message = answer["error"]["message"].as_str().unwrap();
     assert!(message.contains("GGML_ASSERT(told) failed"), "{message}");
-    assert_eq!(world.metric("modelpool_crash_loop", "").await, 1.0);
+    world.wait_for("modelpool_crash_loop", "", |looping| looping == 1.0).await;
     let health: Value =
         world.client.get(format!("{}/health", world.url)).send().await.unwrap().json().await.unwrap();
     assert_eq!(health["models"][&world.model]["status"], "crash_loop", "{health}");

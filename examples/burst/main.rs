@@ -1,7 +1,7 @@
 //! Sends a burst of streaming chats to a server and checks that every answer is complete.
 //!
 //!     cargo run --release --example burst -- --clients 64 --requests 64
-//!     cargo run --release --example burst -- --clients 32 --requests 10000 --pid $(pidof modelpool)
+//!     cargo run --release --example burst -- --clients 32 --requests 10000 --pid $(pgrep -o -x modelpool)
 //!
 //! Prints what came, how fast, and, with `--pid`, the server's memory, threads and descriptors along the way.
 //! Exits with 1 if an answer was refused, broken or incomplete.

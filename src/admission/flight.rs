@@ -42,8 +42,24 @@ impl Flight {
     }
 }
 
+/// When a client's request came in, and how logs call it.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// When.
+    pub at: Instant,
+    /// The request's id.
+    pub id: String,
+}
+
+impl From<Instant> for Arrival {
+    /// An arrival without a name.
+    fn from(at: Instant) -> Self {
+        Self { at, id: String::new() }
+    }
+}
+
 impl Admission {
-    /// Waits for a slot and starts the request in it. `arrived` is when the client's request came in.
+    /// Waits for a slot and starts the request in it.
     ///
     /// # Errors
     ///
@@ -52,7 +68,7 @@ impl Admission {
         self: &Arc<Self>,
         model: &ModelName,
         mut request: GenerationRequest,
-        arrived: Instant,
+        arrived: impl Into<Arrival>,
     ) -> Result<Flight, Rejection> {
         let queue = self.queue(model).ok_or_else(|| Rejection::Removed { model: model.clone() })?;
         // Fixed now, so that no instance, whatever a new policy gives it, generates more than the channel holds:
@@ -60,7 +76,7 @@ impl Admission {
         let context_tokens = queue.policy().context_tokens;
         request.max_tokens = Some(request.max_tokens.map_or(context_tokens, |most| most.min(context_tokens)));
         let (sender, events) = mpsc::channel(context_tokens as usize + EVENTS_BESIDES_TOKENS);
-        let journey = Journey::new(Arc::clone(self), queue, request.into(), sender, arrived);
+        let journey = Journey::new(Arc::clone(self), queue, request.into(), sender, arrived.into());
         let served = journey.served();
         journey.begin().await?;
         Ok(Flight { events, served })

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::resume::{History, Verdict};
-use super::{Admission, Demand, Fingerprint, Grant, ModelQueue, Rejection, Turn};
+use super::{Admission, Arrival, Demand, Fingerprint, Grant, ModelQueue, Rejection, Turn};
 use crate::generation::{Event, EventSink, GenerationError, Loss, SequenceSpec, Suspicion, Token, Usage};
 use crate::pool::{InstanceCommand, InstanceIdentity, SlotLease};
 use crate::telemetry::Outcome;
@@ -34,7 +34,7 @@ pub(super) struct Journey {
     /// To the client. Holds an event for each token that can come.
     events: mpsc::Sender<Event>,
     served: Arc<OnceLock<Served>>,
-    arrived: Instant,
+    arrived: Arrival,
     waited: Duration,
     last_token: Option<Instant>,
     /// When the last instance was lost, until the next token.
@@ -54,7 +54,7 @@ impl Journey {
         queue: Arc<ModelQueue>,
         spec: SequenceSpec,
         events: mpsc::Sender<Event>,
-        arrived: Instant,
+        arrived: Arrival,
     ) -> Self {
         Self {
             admission,
@@ -119,7 +119,7 @@ impl Journey {
             Loss::Undelivered => self.history.strikes > 0,
             Loss::Interrupted { reason, suspicion } => {
                 self.lost.get_or_insert_with(Instant::now);
-                tracing::warn!(model = %self.queue.name, tokens = self.spec.generated.len(), ?suspicion, reason,
+                tracing::warn!(model = %self.queue.name, request = self.arrived.id, tokens = self.spec.generated.len(), ?suspicion, reason,
                     "a request lost its instance");
                 match self.history.interrupted(suspicion) {
                     Verdict::Resume { on_probation } => on_probation,
@@ -165,7 +165,7 @@ impl Journey {
         let now = self.admission.clock.now();
         self.queue.lock().quarantine.add(fingerprint, now);
         self.queue.metrics.quarantined.increment(1);
-        tracing::error!(model = %self.queue.name, workers = self.history.strikes, reason,
+        tracing::error!(model = %self.queue.name, request = self.arrived.id, workers = self.history.strikes, reason,
             "a request ends the workers that serve it; it is refused from now on");
         let workers = self.history.strikes;
         self.end(GenerationError::Poison { workers, reason });
@@ -220,7 +220,7 @@ impl Journey {
         self.queue.metrics.generated_tokens.increment(u64::from(rest));
         self.text(text);
         self.outcome = Some(Outcome::Completed);
-        self.queue.metrics.end_to_end.record(self.arrived.elapsed());
+        self.queue.metrics.end_to_end.record(self.arrived.at.elapsed());
     }
 
     fn progress(&mut self) {
@@ -236,7 +236,7 @@ impl Journey {
 
     fn text(&mut self, text: &str) {
         if !text.is_empty() && !std::mem::replace(&mut self.spoke, true) {
-            self.queue.metrics.ttft.record(self.arrived.elapsed());
+            self.queue.metrics.ttft.record(self.arrived.at.elapsed());
         }
     }
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-pub use flight::Flight;
+pub use flight::{Arrival, Flight};
 pub use journey::Served;
 use quarantine::{Fingerprint, Quarantine};
 use queue::WaitQueue;

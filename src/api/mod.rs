@@ -26,7 +26,7 @@ use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
 use warp::reply::{Reply, Response};
 
-use crate::admission::{Admission, Flight, Served};
+use crate::admission::{Admission, Arrival, Flight, Served};
 use crate::generation::{Event, FinishReason, Usage};
 use crate::pool::Pool;
 use crate::telemetry;
@@ -173,7 +173,8 @@ impl Api {
         let catalog = Arc::clone(&self.pool.load().catalog);
         let job = request::read(&bytes, shape, &catalog)?;
         let model = &job.model.policy.name;
-        let mut flight = self.admission.submit(model, job.request, arrived).await?;
+        let arrival = Arrival { at: arrived, id: id.to_str().unwrap_or_default().to_owned() };
+        let mut flight = self.admission.submit(model, job.request, arrival).await?;
         // The first event decides the status, so that a prompt that does not fit is a 400 for streams, too.
         if let Event::Failed(error) = flight.next().await {
             return Err(error.into());

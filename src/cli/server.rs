@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,7 +124,7 @@ pub struct Server {
     admission: Arc<Admission>,
     drain_timeout: Duration,
     /// What was read at the start and holds until the end.
-    fixed: ServerPolicy,
+    fixed: (ServerPolicy, Option<NonZeroU32>),
     pool: Arc<Pool>,
     reloads: mpsc::Sender<Reload>,
     stop_listening: CancellationToken,
@@ -183,7 +184,7 @@ impl Server {
             address,
             admission,
             drain_timeout: policy.server.drain_timeout,
-            fixed: policy.server.clone(),
+            fixed: (policy.server.clone(), policy.devices.cpu_threads),
             pool,
             reloads,
             stop_listening,
@@ -213,8 +214,10 @@ impl Server {
         if !new.is_empty() || catalog.models.is_empty() {
             anyhow::bail!("{}", faults(if new.is_empty() { &catalog.broken } else { &new }));
         }
-        if server != self.fixed {
-            tracing::warn!("the policy's server section changed; that takes effect at the next start");
+        if (server, devices.cpu_threads) != self.fixed {
+            tracing::warn!(
+                "server or devices.cpu_threads changed in the policy; that takes effect at the next start"
+            );
         }
         let (done, followed) = oneshot::channel();
         let reload = Reload { catalog: Arc::new(catalog), devices, done };

@@ -167,6 +167,9 @@ impl Plan {
             let surplus = (live - decision.target_instances).min(counted.ready);
             step.actions.extend(drain(model, surplus as usize, false));
         }
+        if counted.stale_ready > 0 && step.reason == Reason::Steady {
+            step.reason = Reason::Replacing { stale: counted.stale_ready };
+        }
         replace_stale(&counted, decision.target_instances, model, &mut step);
         step
     }

@@ -202,18 +202,18 @@ fn stale_instances_go_as_fresh_ones_come() {
     check(
         "{}",
         &observation(0, both.clone()),
-        "steady",
+        "replacing",
         &[start(0, 1), start(0, 1), set_threads(1, 1), set_threads(2, 1)],
     );
     let mut one_came = both.clone();
     one_came.push(instance(3, 0, READY, 0, 1));
     one_came.push(instance(4, 0, STARTING, 0, 1));
     let threads = [set_threads(1, 1), set_threads(2, 1)];
-    check("{}", &observation(0, one_came), "steady", &[[drain_action(2)].as_slice(), &threads].concat());
+    check("{}", &observation(0, one_came), "replacing", &[[drain_action(2)].as_slice(), &threads].concat());
     let mut all_came = both;
     all_came.extend([instance(3, 0, READY, 0, 1), instance(4, 0, READY, 0, 1)]);
     let drained = [drain_action(2), drain_action(1)];
-    check("{}", &observation(0, all_came), "steady", &[drained.as_slice(), &threads].concat());
+    check("{}", &observation(0, all_came), "replacing", &[drained.as_slice(), &threads].concat());
 }
 
 #[test]

@@ -71,7 +71,9 @@ impl Fleet {
         counter!(names::INSTANCE_FAILURES, "model" => identity.model.to_string(),
             "variant" => identity.variant_name.to_string())
         .increment(1);
-        self.setback(identity.worker, reason, fault.short_of_memory, false, now);
+        if member.instance.as_ref().is_none_or(|instance| instance.view(0).progress == 0) {
+            self.setback(identity.worker, reason, fault.short_of_memory, false, now);
+        }
         self.forget_instance(id);
     }
 

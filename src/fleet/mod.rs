@@ -18,7 +18,7 @@ use crate::engine::{ContextSpec, WeightsSpec};
 use crate::pool::{Instance, InstanceCommand, InstanceIdentity, ModelInstances, PoolSnapshot};
 use crate::telemetry as names;
 use crate::units::{ByteCount, DeviceId, InstanceId, ModelName, Timestamp, WorkerId};
-use crate::view::{InstanceState, InstanceView};
+use crate::view::InstanceState;
 use crate::worker::{EventSender, Kill, WorkerCommand, WorkerHandle, WorkerSpawner, WorkerSpec};
 use lifecycle::{Happening, Lifecycle};
 pub use report::PredictedBytes;
@@ -63,6 +63,8 @@ struct Worker {
     stale: bool,
     /// Whether any of its instances completed a step.
     achieved: bool,
+    /// Since when it has had no instance and was told to end.
+    idle_since: Option<Timestamp>,
     available: Option<ByteCount>,
     handle: Box<dyn WorkerHandle>,
 }
@@ -262,7 +264,23 @@ impl Fleet {
             }
             member.tell();
         }
+        self.end_idle_workers(now);
         self.setbacks.tick(now);
+    }
+
+    /// A worker that has nothing and does not end when told to is frozen; no instance shows it.
+    fn end_idle_workers(&mut self, now: Timestamp) {
+        for (id, worker) in &mut self.workers {
+            let idle = self.members.values().all(|member| member.identity.worker != *id);
+            if worker.state != WorkerState::Leaving || !idle {
+                continue;
+            }
+            let stalled = now.since(*worker.idle_since.get_or_insert(now));
+            if stalled >= worker.model.policy.watchdog.no_progress_after {
+                worker.idle_since = Some(now);
+                worker.handle.kill(Kill::Frozen { stalled }, None);
+            }
+        }
     }
 
     /// Stops everything at once: what still runs fails.
@@ -317,29 +335,6 @@ impl Fleet {
         Some(PoolSnapshot { catalog: Arc::clone(&self.catalog), models })
     }
 
-    /// The instances of a model in any state, oldest first.
-    #[must_use]
-    pub fn views(&self, model: &ModelName) -> Vec<InstanceView> {
-        let members = self.members.values().filter(|member| member.identity.model == *model);
-        members.map(|member| self.view(member)).collect()
-    }
-
-    fn view(&self, member: &Member) -> InstanceView {
-        let identity = &member.identity;
-        let instance = member.instance.as_ref().map(|instance| instance.view(member.threads));
-        InstanceView {
-            id: identity.id,
-            variant: identity.variant,
-            device: identity.device,
-            state: member.life.state(),
-            slots: member.slots,
-            leased: instance.map_or(0, |view| view.leased),
-            threads: member.threads,
-            progress: instance.map_or(0, |view| view.progress),
-            stale: self.workers.get(&identity.worker).is_none_or(|worker| worker.stale),
-        }
-    }
-
     /// A worker that has, or will have, the weights.
     fn worker_for(&self, start: Start<'_>) -> Option<WorkerId> {
         let usable = |worker: &Worker| {
@@ -367,6 +362,7 @@ impl Fleet {
             state: WorkerState::Loading,
             stale: false,
             achieved: false,
+            idle_since: None,
             available: start.available,
             handle,
         };

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use metrics::gauge;
 
-use super::{Fleet, Trouble, WorkerState};
+use super::{Fleet, Member, Trouble, WorkerState};
 use crate::catalog::CatalogVariant;
 use crate::telemetry as names;
 use crate::units::{ByteCount, DeviceId, ModelName, Timestamp};
-use crate::view::{InstanceState, LoadFailure};
+use crate::view::{InstanceState, InstanceView, LoadFailure};
 
 /// Predicted bytes on one device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +30,29 @@ impl PredictedBytes {
 }
 
 impl Fleet {
+    /// The instances of a model in any state, oldest first.
+    #[must_use]
+    pub fn views(&self, model: &ModelName) -> Vec<InstanceView> {
+        let members = self.members.values().filter(|member| member.identity.model == *model);
+        members.map(|member| self.view(member)).collect()
+    }
+
+    fn view(&self, member: &Member) -> InstanceView {
+        let identity = &member.identity;
+        let instance = member.instance.as_ref().map(|instance| instance.view(member.threads));
+        InstanceView {
+            id: identity.id,
+            variant: identity.variant,
+            device: identity.device,
+            state: member.life.state(),
+            slots: member.slots,
+            leased: instance.map_or(0, |view| view.leased),
+            threads: member.threads,
+            progress: instance.map_or(0, |view| view.progress),
+            stale: self.workers.get(&identity.worker).is_none_or(|worker| worker.stale),
+        }
+    }
+
     /// What failed with a variant and was not overcome since.
     #[must_use]
     pub fn failure(&self, model: &ModelName, variant: usize, now: Timestamp) -> Option<LoadFailure> {
@@ -45,7 +68,8 @@ impl Fleet {
     /// What goes wrong with a model; `None` if nothing does.
     #[must_use]
     pub fn trouble(&self, model: &ModelName) -> Option<Trouble> {
-        self.setbacks.trouble(model)
+        let variants = self.catalog.model(model.as_str()).map_or(1, |model| model.variants.len());
+        self.setbacks.trouble(model, variants)
     }
 
     /// Predicted bytes on a device: of all weights and instances, and of those that are not there yet.
@@ -63,7 +87,7 @@ impl Fleet {
         predicted
     }
 
-    fn variant_of(&self, member: &super::Member) -> Option<&CatalogVariant> {
+    fn variant_of(&self, member: &Member) -> Option<&CatalogVariant> {
         let worker = self.workers.get(&member.identity.worker)?;
         worker.model.variants.get(member.identity.variant)
     }
@@ -95,6 +119,11 @@ impl Fleet {
                     "state" => state.name())
                 .set(f64::from(count));
             }
+        }
+        for model in &self.catalog.models {
+            let name = &model.policy.name;
+            let crash_loop = self.trouble(name).is_some_and(|trouble| trouble.crash_loop);
+            gauge!(names::CRASH_LOOP, "model" => name.to_string()).set(f64::from(u8::from(crash_loop)));
         }
         for (model, (ready, busy)) in slots {
             gauge!(names::SLOTS, "model" => model.to_string()).set(f64::from(ready));

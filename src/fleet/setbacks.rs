@@ -6,9 +6,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use metrics::gauge;
-
-use crate::telemetry as names;
 use crate::units::{ByteCount, DeviceId, ModelName, Timestamp};
 use crate::view::LoadFailure;
 
@@ -43,8 +40,6 @@ struct Shortage {
 pub struct Trouble {
     /// Whether requests are refused because of it.
     pub crash_loop: bool,
-    /// Setbacks in a row.
-    pub in_a_row: u32,
     /// What happened last.
     pub reason: String,
 }
@@ -66,9 +61,7 @@ impl Setbacks {
         setback.at = now;
         setback.in_a_row = setback.in_a_row.saturating_add(1);
         setback.refused = refused;
-        let crash_loop = setback.hopeless();
         self.last.insert(model.clone(), reason.to_owned());
-        report(model, crash_loop);
     }
 
     /// A load ran out of memory although `available` bytes could be taken.
@@ -88,19 +81,15 @@ impl Setbacks {
     pub fn overcome(&mut self, model: &ModelName, variant: usize) {
         let key = (model.clone(), variant);
         self.shortages.remove(&key);
-        if self.setbacks.remove(&key).is_some() {
-            self.last.remove(model);
-            report(model, self.trouble(model).is_some_and(|trouble| trouble.crash_loop));
-        }
+        self.setbacks.remove(&key);
+        self.last.remove(model);
     }
 
     /// The model's files or its policy changed.
     pub fn forget(&mut self, model: &ModelName) {
         self.setbacks.retain(|(name, _), _| name != model);
         self.shortages.retain(|(name, _), _| name != model);
-        if self.last.remove(model).is_some() {
-            report(model, false);
-        }
+        self.last.remove(model);
     }
 
     /// Old knowledge expires.
@@ -123,14 +112,11 @@ impl Setbacks {
         Some((shortage.device, shortage.available))
     }
 
-    pub fn trouble(&self, model: &ModelName) -> Option<Trouble> {
-        let of_model = self.setbacks.iter().filter(|((name, _), _)| name == model);
-        let worst = of_model.map(|(_, setback)| setback).max_by_key(|setback| setback.in_a_row)?;
-        let reason = self.last.get(model).cloned().unwrap_or_default();
-        Some(Trouble { crash_loop: worst.hopeless(), in_a_row: worst.in_a_row, reason })
+    /// What goes wrong with a model of `variants` variants. As long as one of them can be hoped for, it is no crash
+    /// loop.
+    pub fn trouble(&self, model: &ModelName, variants: usize) -> Option<Trouble> {
+        let reason = self.last.get(model)?.clone();
+        let hopeless = |variant| self.setbacks.get(&(model.clone(), variant)).is_some_and(Setback::hopeless);
+        Some(Trouble { crash_loop: (0..variants).all(hopeless), reason })
     }
-}
-
-fn report(model: &ModelName, crash_loop: bool) {
-    gauge!(names::CRASH_LOOP, "model" => model.to_string()).set(f64::from(u8::from(crash_loop)));
 }

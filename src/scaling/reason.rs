@@ -51,6 +51,11 @@ pub enum Reason {
         /// Time until the next try.
         retry_in: Duration,
     },
+    /// Instances of an older policy or file give way to new ones.
+    Replacing {
+        /// How many are left.
+        stale: u32,
+    },
     /// Nobody asked for `idle_unload_after`.
     Idle {
         /// Time since the last request.
@@ -80,6 +85,7 @@ impl Reason {
             Self::NoHeadroom { .. } => "no_headroom",
             Self::CpuSaturated { .. } => "cpu_saturated",
             Self::LoadsFailing { .. } => "loads_failing",
+            Self::Replacing { .. } => "replacing",
             Self::Idle { .. } => "idle",
             Self::DemandFell { .. } => "demand_fell",
             Self::Steady => "steady",
@@ -108,6 +114,9 @@ impl fmt::Display for Reason {
             }
             Self::LoadsFailing { retry_in } => {
                 write!(f, "loads are failing; next try in {} s", retry_in.as_secs_f64().ceil())
+            }
+            Self::Replacing { stale } => {
+                write!(f, "{stale} instances of an older policy or file give way to new ones")
             }
             Self::Idle { idle } => write!(f, "idle for {} s", idle.as_secs()),
             Self::DemandFell { peak_demand, over } => {

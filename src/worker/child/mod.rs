@@ -82,6 +82,7 @@ pub fn run<L: Loader>(parent: u32, loader: impl FnOnce(&LoadOrder) -> L) -> Resu
     if !die_with_parent(parent) {
         end();
     }
+    name_process();
     leave_signals_to_the_server();
     let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(ChildError::NoSocket)?;
     let stream = UnixStream::from(socket);
@@ -96,6 +97,14 @@ pub fn run<L: Loader>(parent: u32, loader: impl FnOnce(&LoadOrder) -> L) -> Resu
     let handle = start(&shared, &order, loader(&order)).map_err(ChildError::Thread)?;
     loop {
         obey(&shared, &*handle, orders.next()?);
+    }
+}
+
+/// What `top` and `ps` show: the program was started through a link whose name says nothing.
+fn name_process() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::set_name(c"modelpool-worke") {
+        tracing::debug!(%error, "the process has no name of its own");
     }
 }
 
@@ -155,7 +164,9 @@ fn library_folders() -> Vec<PathBuf> {
     let named = std::env::var_os("MODELPOOL_BACKENDS").map(PathBuf::from);
     let own = std::env::current_exe().ok().and_then(|exe| exe.parent().map(PathBuf::from));
     let listed = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    named.into_iter().chain(own).chain(std::env::split_paths(&listed)).collect()
+    let folders = named.into_iter().chain(own).chain(std::env::split_paths(&listed));
+    // An empty entry means the working folder, which is no place for libraries.
+    folders.filter(|folder| folder.is_absolute()).collect()
 }
 
 /// Starts the worker's thread and the one that passes on what it tells.
