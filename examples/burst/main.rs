@@ -46,6 +46,8 @@ struct Arguments {
 struct Outcome {
     /// Time to the first text; `None` if there was none.
     ttft: Option<Duration>,
+    /// The longest time between two pieces of text.
+    pause: Duration,
     tokens: u64,
     /// What went wrong.
     fault: Option<String>,
@@ -81,7 +83,7 @@ async fn main() -> ExitCode {
 
 async fn ask(client: &reqwest::Client, arguments: &Arguments) -> Outcome {
     let begun = Instant::now();
-    let mut outcome = Outcome { ttft: None, tokens: 0, fault: None };
+    let mut outcome = Outcome { ttft: None, pause: Duration::ZERO, tokens: 0, fault: None };
     if let Err(fault) = read_stream(client, arguments, begun, &mut outcome).await {
         outcome.fault = Some(fault);
     }
@@ -105,6 +107,7 @@ async fn read_stream(
         return Err(format!("{status}: {}", response.text().await.unwrap_or_default()));
     }
     let (mut pending, mut finished, mut done) = (String::new(), false, false);
+    let mut last = None;
     while let Some(chunk) = response.chunk().await.map_err(|error| format!("cut off: {error}"))? {
         pending.push_str(std::str::from_utf8(&chunk).map_err(|error| error.to_string())?);
         while let Some(end) = pending.find("\n\n") {
@@ -121,8 +124,11 @@ async fn read_stream(
             finished |= chunk["choices"][0]["finish_reason"].is_string();
             outcome.tokens += chunk["usage"]["completion_tokens"].as_u64().unwrap_or(0);
             let text = chunk["choices"][0]["delta"]["content"].as_str().is_some_and(|text| !text.is_empty());
-            if text && outcome.ttft.is_none() {
-                outcome.ttft = Some(begun.elapsed());
+            if text {
+                let now = Instant::now();
+                outcome.ttft.get_or_insert(now - begun);
+                outcome.pause = outcome.pause.max(last.map_or(Duration::ZERO, |last| now - last));
+                last = Some(now);
             }
         }
     }
@@ -134,6 +140,7 @@ struct Report {
     answered: usize,
     tokens: u64,
     ttfts: Vec<Duration>,
+    pause: Duration,
     faults: Vec<String>,
 }
 
@@ -142,6 +149,7 @@ impl Report {
         self.answered += 1;
         self.tokens += outcome.tokens;
         self.ttfts.extend(outcome.ttft);
+        self.pause = self.pause.max(outcome.pause);
         self.faults.extend(outcome.fault);
     }
 
@@ -174,6 +182,7 @@ impl Report {
         println!("complete    {}", self.answered - self.faults.len());
         println!("tokens/s    {:.0}", self.tokens as f64 / took.as_secs_f64());
         println!("TTFT        p50 {}, p99 {}", percentile(50), percentile(99));
+        println!("longest gap {:.0} ms between two pieces of a text", self.pause.as_secs_f64() * 1e3);
         for fault in self.faults.iter().take(5) {
             println!("fault       {fault}");
         }

@@ -207,7 +207,11 @@ impl Journey {
     }
 
     fn token(&mut self, token: Token, text: &str) {
-        self.spec.generated.push(token);
+        let most = self.spec.request.max_tokens.unwrap_or(u32::MAX) as usize;
+        if self.spec.generated.len() < most {
+            // A worker that says more than it was asked for shall not fill the memory.
+            self.spec.generated.push(token);
+        }
         self.progress();
         self.queue.metrics.generated_tokens.increment(1);
         self.text(text);

@@ -34,6 +34,9 @@ const INBOX_RETRY: Duration = Duration::from_millis(1);
 /// Why a worker's process cannot do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum ChildError {
+    /// Nobody is there to work for.
+    #[error("the server that started this worker, process {0}, is gone")]
+    NoServer(u32),
     /// Its standard input is not the server's socket.
     #[error("this command is started by modelpool serve, with a socket as its standard input ({0})")]
     NoSocket(std::io::Error),
@@ -80,7 +83,7 @@ impl Shared {
 /// [`ChildError`] if there is no server, or one that speaks otherwise.
 pub fn run<L: Loader>(parent: u32, loader: impl FnOnce(&LoadOrder) -> L) -> Result<(), ChildError> {
     if !die_with_parent(parent) {
-        end();
+        return Err(ChildError::NoServer(parent));
     }
     name_process();
     leave_signals_to_the_server();

@@ -1,12 +1,13 @@
 //! The server's end of the socket to a worker: what was sent there, and who waits for its answers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::engine::ContextSpec;
 use crate::generation::{Event, EventSink, GenerationError, Loss, SequenceSpec, Suspicion};
 use crate::ipc::{self, FromWorker, News, PROTOCOL, ProtocolError, SequenceId, ToWorker};
 use crate::pool::{InstanceCommand, InstancePort};
@@ -31,9 +32,12 @@ struct Table {
     closed: bool,
     next: SequenceId,
     in_flight: HashMap<SequenceId, InFlight>,
+    /// Instances that were ordered and did not report yet.
+    ordered: HashSet<InstanceId>,
     /// Steps completed, by instance.
     progress: HashMap<InstanceId, Arc<AtomicU64>>,
     greeted: bool,
+    loaded: bool,
     /// What the worker said of its own end.
     end: Option<WorkerEnd>,
 }
@@ -65,6 +69,12 @@ impl Connection {
             && self.outbox.try_send(frame).is_ok()
     }
 
+    /// Orders an instance; false if the worker has ended or does not read.
+    pub(super) fn start_instance(&self, id: InstanceId, context: ContextSpec) -> bool {
+        self.lock().ordered.insert(id);
+        self.send(&ToWorker::StartInstance { id, context })
+    }
+
     /// Tells the controller.
     pub(super) fn tell(&self, event: WorkerEvent) {
         // The fleet may be gone during a shutdown; its events then interest nobody.
@@ -89,6 +99,9 @@ impl Connection {
                 }
             }
             FromWorker::Loaded { took_micros } => {
+                if std::mem::replace(&mut self.lock().loaded, true) {
+                    return Err(unexpected("it has loaded twice"));
+                }
                 let took = Duration::from_micros(took_micros);
                 self.tell(WorkerEvent::Loaded { worker: self.worker, took });
             }
@@ -97,24 +110,39 @@ impl Connection {
                 self.lock().end = Some(WorkerEnd::LoadFailed(fault));
             }
             FromWorker::InstanceReady { id } => {
+                self.report(id)?;
                 let progress = Arc::new(AtomicU64::new(0));
                 self.lock().progress.insert(id, Arc::clone(&progress));
                 let port = Arc::new(ProcessPort { connection: Arc::clone(self), instance: id, progress });
                 self.tell(WorkerEvent::InstanceReady { id, port });
             }
             FromWorker::InstanceFailed { id, reason, short_of_memory } => {
-                self.lock().progress.remove(&id);
+                self.forget(id)?;
                 let fault = LoadFault { reason, short_of_memory };
                 self.tell(WorkerEvent::InstanceFailed { id, fault });
             }
             FromWorker::InstanceStopped { id } => {
-                self.lock().progress.remove(&id);
+                self.forget(id)?;
                 self.tell(WorkerEvent::InstanceStopped { id });
             }
             FromWorker::Step { instance, news } => self.step(instance, news),
             FromWorker::Unloaded => self.lock().end = Some(WorkerEnd::Unloaded),
         }
         Ok(())
+    }
+
+    /// An instance reports for the first time: one that was ordered, and once.
+    fn report(&self, id: InstanceId) -> Result<(), ProtocolError> {
+        if self.lock().ordered.remove(&id) {
+            Ok(())
+        } else {
+            Err(unexpected("an instance that nobody ordered"))
+        }
+    }
+
+    /// An instance has ended, before or after it was ready.
+    fn forget(&self, id: InstanceId) -> Result<(), ProtocolError> {
+        if self.lock().progress.remove(&id).is_some() { Ok(()) } else { self.report(id) }
     }
 
     /// An instance completed a step. Sinks are dropped after the lock is: that frees slots, whose next requests come

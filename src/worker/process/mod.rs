@@ -152,10 +152,10 @@ struct ProcessHandle {
 
 impl WorkerHandle for ProcessHandle {
     fn send(&self, command: WorkerCommand) -> bool {
-        self.connection.send(&match command {
-            WorkerCommand::StartInstance { id, context } => ToWorker::StartInstance { id, context },
-            WorkerCommand::Unload => ToWorker::Unload,
-        })
+        match command {
+            WorkerCommand::StartInstance { id, context } => self.connection.start_instance(id, context),
+            WorkerCommand::Unload => self.connection.send(&ToWorker::Unload),
+        }
     }
 
     fn kill(&self, why: Kill, suspect: Option<InstanceId>) -> bool {

@@ -16,7 +16,7 @@ use super::connection::Connection;
 use super::log::Log;
 use crate::ipc::{self, FrameReader};
 use crate::units::InstanceId;
-use crate::worker::exit::{Ended, Evidence, Kill, classify};
+use crate::worker::exit::{Ended, Evidence, ExitReason, Kill, classify};
 use crate::worker::oom::oom_kills;
 use crate::worker::{WorkerEnd, WorkerEvent};
 
@@ -33,6 +33,7 @@ pub(super) async fn run(
     outbox: mpsc::Receiver<Vec<u8>>,
     mut kills: mpsc::UnboundedReceiver<(Kill, Option<InstanceId>)>,
 ) {
+    let mut guard = Guard(Some(Arc::clone(&connection)));
     let oom_before = oom_kills(Path::new("/"));
     let log = Log::new(connection.worker);
     let logging = child.stderr.take().map(|stderr| tokio::spawn(log.clone().forward(stderr)));
@@ -64,8 +65,24 @@ pub(super) async fn run(
     };
     connection.tell(WorkerEvent::Ended { worker: connection.worker, end });
     connection.lose_all(&reason, suspect);
+    guard.0 = None;
     // One that takes longer to go is still seen to its end.
     drop(child.wait().await);
+}
+
+/// Should this task end in a way that nobody thought of, the worker is gone all the same (its handle ends it), and its
+/// requests must not wait for it.
+struct Guard(Option<Arc<Connection>>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Some(connection) = self.0.take() else { return };
+        let reason = ExitReason::Protocol { fault: "the task that sees to it failed; see the log".into() };
+        connection.close();
+        let end = WorkerEnd::Died(reason.clone());
+        connection.tell(WorkerEvent::Ended { worker: connection.worker, end });
+        connection.lose_all(&reason, None);
+    }
 }
 
 /// Passes on what the worker tells until it closes the socket; then nothing, or why it is not understood.
