@@ -37,6 +37,10 @@ struct Arguments {
     /// The question.
     #[arg(long, default_value = "Tell me a story about a fox.")]
     prompt: String,
+    /// Check that every token came once: as many pieces of text as tokens. True of models each of whose tokens has
+    /// whole characters, as the embedded one.
+    #[arg(long)]
+    exact: bool,
     /// Watch the resources of this process, most likely the server's (Linux).
     #[arg(long)]
     pid: Option<u32>,
@@ -107,7 +111,7 @@ async fn read_stream(
         return Err(format!("{status}: {}", response.text().await.unwrap_or_default()));
     }
     let (mut pending, mut finished, mut done) = (String::new(), false, false);
-    let mut last = None;
+    let (mut last, mut pieces) = (None, 0);
     while let Some(chunk) = response.chunk().await.map_err(|error| format!("cut off: {error}"))? {
         pending.push_str(std::str::from_utf8(&chunk).map_err(|error| error.to_string())?);
         while let Some(end) = pending.find("\n\n") {
@@ -121,7 +125,11 @@ async fn read_stream(
             if chunk.get("error").is_some() {
                 return Err(chunk.to_string());
             }
-            finished |= chunk["choices"][0]["finish_reason"].is_string();
+            if let Some(reason) = chunk["choices"][0]["finish_reason"].as_str() {
+                finished = true;
+                // The token that ends a turn has no text.
+                pieces += u64::from(reason == "stop");
+            }
             outcome.tokens += chunk["usage"]["completion_tokens"].as_u64().unwrap_or(0);
             let text = chunk["choices"][0]["delta"]["content"].as_str().is_some_and(|text| !text.is_empty());
             if text {
@@ -129,8 +137,12 @@ async fn read_stream(
                 outcome.ttft.get_or_insert(now - begun);
                 outcome.pause = outcome.pause.max(last.map_or(Duration::ZERO, |last| now - last));
                 last = Some(now);
+                pieces += 1;
             }
         }
+    }
+    if arguments.exact && pieces != outcome.tokens {
+        return Err(format!("{} tokens came in {pieces} pieces", outcome.tokens));
     }
     if finished && done { Ok(()) } else { Err("the stream ended early".into()) }
 }

@@ -119,7 +119,7 @@ impl Journey {
             Loss::Undelivered => self.history.strikes > 0,
             Loss::Interrupted { reason, suspicion } => {
                 self.lost.get_or_insert_with(Instant::now);
-                tracing::warn!(model = %self.queue.name, request = self.arrived.id, tokens = self.spec.generated.len(), ?suspicion, reason,
+                tracing::debug!(model = %self.queue.name, request = self.arrived.id, tokens = self.spec.generated.len(), ?suspicion, reason,
                     "a request lost its instance");
                 match self.history.interrupted(suspicion) {
                     Verdict::Resume { on_probation } => on_probation,

@@ -219,6 +219,9 @@ impl Connection {
     /// it was one.
     pub(super) fn lose_all(&self, reason: &ExitReason, suspect: Option<InstanceId>) {
         let mut lost: Vec<(SequenceId, InFlight)> = self.lock().in_flight.drain().collect();
+        if !lost.is_empty() {
+            tracing::warn!(worker = %self.worker, requests = lost.len(), "its requests go on elsewhere");
+        }
         // In the order in which they came, which is the order in which they continue.
         lost.sort_unstable_by_key(|(sequence, _)| *sequence);
         let may_be: Vec<Standing> = lost
