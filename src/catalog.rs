@@ -3,6 +3,7 @@
 //! Reads the headers of all GGUF files once, at the start, so that a missing or broken file is one clear error
 //! there and not a failed request later.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -19,7 +20,7 @@ const UBATCH_TOKENS: u32 = 512;
 const POSITION_STEP: u64 = 256;
 
 /// Which file stood at a path when it was read: another one there later is another model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FileIdentity {
     bytes: u64,
     modified: Option<SystemTime>,
@@ -66,10 +67,18 @@ impl CatalogModel {
     pub fn makes_the_same(&self, other: &Self) -> bool {
         let (own, others) = (&self.policy, &other.policy);
         let size = |policy: &ModelPolicy| (policy.context_tokens, policy.slots, policy.isolation);
-        let files = |model: &Self| -> Vec<_> {
-            model.variants.iter().map(|v| (v.path.clone(), v.identity.clone())).collect()
-        };
-        size(own) == size(others) && files(self) == files(other)
+        size(own) == size(others) && self.files() == other.files()
+    }
+
+    /// A number that tells the files of this model from any others: what one began, another one cannot go on with.
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for variant in &self.variants {
+            variant.path.hash(&mut hasher);
+            variant.identity.hash(&mut hasher);
+        }
+        hasher.finish()
     }
 }
 

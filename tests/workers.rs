@@ -191,8 +191,8 @@ async fn a_request_that_ends_workers_is_found_among_many_and_takes_none_along() 
 
 #[tokio::test]
 async fn slow_work_is_not_taken_for_frozen() {
-    let short = "  slots: 4\n  scale: { max_instances: 1 }\n  watchdog: { no_progress_after_ms: 500 }";
-    let world = World::with_fault(short, "slow:250").await;
+    let short = "  slots: 4\n  scale: { max_instances: 1 }\n  watchdog: { no_progress_after_ms: 2000 }";
+    let world = World::with_fault(short, "slow:400").await;
     // A prompt of several parts, each of which is progress.
     let long = "Tell me a story about a fox. ".repeat(60);
     let body = world.chat(&long, &json!({ "max_tokens": 8 }));

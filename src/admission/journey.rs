@@ -34,6 +34,8 @@ pub(super) struct Journey {
     /// To the client. Holds an event for each token that can come.
     events: mpsc::Sender<Event>,
     served: Arc<OnceLock<Served>>,
+    /// The files of the model that began the answer.
+    files: Option<u64>,
     arrived: Arrival,
     waited: Duration,
     last_token: Option<Instant>,
@@ -62,6 +64,7 @@ impl Journey {
             spec,
             events,
             served: Arc::default(),
+            files: None,
             arrived,
             waited: Duration::ZERO,
             last_token: None,
@@ -98,6 +101,11 @@ impl Journey {
     /// Goes to the instance of a lease.
     fn depart(self, lease: SlotLease, probation: Option<OwnedSemaphorePermit>) {
         let instance = Arc::clone(lease.instance());
+        let files = instance.identity().files;
+        if !self.spec.generated.is_empty() && self.files.is_some_and(|begun| begun != files) {
+            drop(lease);
+            return self.give_up("the model was replaced by another while it answered".into());
+        }
         let spec = self.spec.clone();
         let sink = Box::new(RequestSink { journey: Some(self), lease: Some(lease), probation });
         if let Err(command) = instance.send(InstanceCommand::Run(spec, sink)) {
@@ -282,6 +290,7 @@ impl EventSink for RequestSink {
         if let (Event::Started { .. }, Some(lease)) = (&event, &self.lease) {
             // Before the event: who reads it finds this.
             let instance = lease.instance().identity().clone();
+            journey.files.get_or_insert(instance.files);
             drop(journey.served.set(Served { instance, waited: journey.waited }));
         }
         let goes_on = matches!(event, Event::Token { .. } | Event::Finished { .. });

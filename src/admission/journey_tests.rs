@@ -122,6 +122,29 @@ async fn a_request_that_ends_workers_is_given_up_and_refused_for_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_model_does_not_go_on_with_what_one_began() {
+    let mut world = World::new("{}");
+    let inbox = world.add_instance(1);
+    let mut begun = world.admission.submit(&world.model, request(), Instant::now()).await.unwrap();
+    let (_, mut sink) = sent(&inbox);
+    sink.emit(Event::Started { prompt_tokens: 1 });
+    sink.emit(token(7, "a"));
+    world.instances[0].drain();
+    world.files = 9;
+    let inbox = world.add_instance(1);
+    sink.lost(interrupted(Suspicion::None));
+    settle().await;
+    for event in [Event::Started { prompt_tokens: 1 }, token(7, "a")] {
+        assert_eq!(begun.next().await, event);
+    }
+    assert!(matches!(begun.next().await, Event::Failed(GenerationError::Lost { .. })));
+    assert_eq!(world.instances[1].leased(), 0);
+    // What had not begun is served by whatever there is.
+    let _other = world.admission.submit(&world.model, request(), Instant::now()).await.unwrap();
+    assert!(sent(&inbox).0.generated.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn suspects_continue_one_after_the_other() {
     let mut world = World::new("{}");
     let inbox = world.add_instance(4);

@@ -14,6 +14,8 @@ pub(super) struct World {
     pool: Arc<Pool>,
     pub(super) model: ModelName,
     pub(super) instances: Vec<Arc<Instance>>,
+    /// The files of instances that are added.
+    pub(super) files: u64,
 }
 
 struct Port(SyncSender<InstanceCommand>);
@@ -43,7 +45,7 @@ impl World {
         let pool = Arc::new(Pool::default());
         let wake = Arc::new(Notify::new());
         let admission = Arc::new(Admission::new(Arc::clone(&pool), Clock::start(), &policies, wake));
-        Self { admission, pool, model: ModelName::new("m"), instances: Vec::new() }
+        Self { admission, pool, model: ModelName::new("m"), instances: Vec::new(), files: 0 }
     }
 
     /// Adds an instance; its thread is the receiver.
@@ -56,6 +58,7 @@ impl World {
             variant: 0,
             variant_name: "a".into(),
             device: DeviceId::Host,
+            files: self.files,
         };
         let admission: Weak<Admission> = Arc::downgrade(&self.admission);
         let model = self.model.clone();

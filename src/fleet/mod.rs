@@ -185,6 +185,7 @@ impl Fleet {
             variant: start.variant,
             variant_name: Arc::clone(&model.variants[start.variant].name),
             device: start.device,
+            files: model.files(),
         };
         let member = Member {
             identity,

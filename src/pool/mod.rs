@@ -59,6 +59,8 @@ pub struct InstanceIdentity {
     pub variant_name: Arc<str>,
     /// Where its memory is.
     pub device: DeviceId,
+    /// Tells the model's files from others; see [`crate::catalog::CatalogModel::files`].
+    pub files: u64,
 }
 
 /// One instance that is ready or draining.
@@ -239,6 +241,7 @@ mod tests {
             variant: 0,
             variant_name: "f16".into(),
             device: DeviceId::Host,
+            files: 0,
         };
         let freed = Arc::clone(freed);
         let on_free = Box::new(move || {

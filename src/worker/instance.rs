@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::time::Instant;
 
-use super::thread::{OnStep, fault};
-use super::{CpuGate, EventSender, LoadFault, WorkerEvent};
+use super::{CpuGate, EventSender, LoadFault, OnStep, WorkerEvent};
 use crate::engine::{Context, ContextSpec, Engine, Weights};
 use crate::pool::{InstanceCommand, InstancePort};
 use crate::units::InstanceId;
@@ -85,7 +84,7 @@ pub(super) fn run<W: Weights>(
 /// A context on the worker's weights, or why not.
 fn make_context<W: Weights>(weights: &W, spec: ContextSpec) -> Result<W::Context<'_>, LoadFault> {
     match catch_unwind(AssertUnwindSafe(|| weights.context(spec))) {
-        Ok(made) => made.map_err(|error| fault(&error)),
+        Ok(made) => made.map_err(|error| (&error).into()),
         Err(_) => Err(LoadFault { reason: "creating the context panicked".into(), short_of_memory: false }),
     }
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 pub use exit::{ExitReason, Kill};
 pub use gate::CpuGate;
 
-use crate::engine::{ContextSpec, WeightsSpec};
+use crate::engine::{ContextSpec, EngineError, WeightsSpec};
 use crate::policy::Isolation;
 use crate::pool::InstancePort;
 use crate::units::{InstanceId, WorkerId};
@@ -57,6 +57,15 @@ pub struct LoadFault {
     /// Whether memory is what was missing.
     pub short_of_memory: bool,
 }
+
+impl From<&EngineError> for LoadFault {
+    fn from(error: &EngineError) -> Self {
+        Self { reason: error.to_string(), short_of_memory: error.short_of_memory() }
+    }
+}
+
+/// Called by an instance's thread after each of its steps.
+pub type OnStep = Arc<dyn Fn(InstanceId) + Send + Sync>;
 
 /// What a worker tells.
 pub enum WorkerEvent {

@@ -11,17 +11,14 @@ use std::thread;
 use std::time::Instant;
 
 use super::{
-    CpuGate, EventSender, Kill, LoadFault, WorkerCommand, WorkerEnd, WorkerEvent, WorkerHandle,
+    CpuGate, EventSender, Kill, LoadFault, OnStep, WorkerCommand, WorkerEnd, WorkerEvent, WorkerHandle,
     WorkerSpawner, WorkerSpec, instance,
 };
-use crate::engine::{EngineError, Loader};
+use crate::engine::Loader;
 use crate::units::{DeviceId, InstanceId};
 
 /// Commands that may wait for a worker. More than the instances a worker can have, so that the fleet never blocks.
 const COMMAND_INBOX: usize = 4096;
-
-/// Called by an instance's thread after each of its steps.
-pub type OnStep = Arc<dyn Fn(InstanceId) + Send + Sync>;
 
 /// Runs workers as threads of this process.
 pub struct ThreadSpawner<L> {
@@ -88,7 +85,7 @@ fn run<L: Loader>(
     let begun = Instant::now();
     let weights = match catch_unwind(AssertUnwindSafe(|| loader.load(&spec.weights))) {
         Ok(Ok(weights)) => weights,
-        Ok(Err(error)) => return WorkerEnd::LoadFailed(fault(&error)),
+        Ok(Err(error)) => return WorkerEnd::LoadFailed((&error).into()),
         Err(_) => {
             let reason = "the load panicked; see the log".into();
             return WorkerEnd::LoadFailed(LoadFault { reason, short_of_memory: false });
@@ -113,9 +110,4 @@ fn run<L: Loader>(
     });
     drop(weights);
     WorkerEnd::Unloaded
-}
-
-/// What an engine's error means for the fleet.
-pub(super) fn fault(error: &EngineError) -> LoadFault {
-    LoadFault { reason: error.to_string(), short_of_memory: error.short_of_memory() }
 }
