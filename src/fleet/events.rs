@@ -11,7 +11,7 @@ use crate::catalog::CatalogModel;
 use crate::pool::{Instance, InstancePort};
 use crate::telemetry as names;
 use crate::units::{InstanceId, Timestamp, WorkerId};
-use crate::worker::{ExitReason, LoadFault, WorkerCommand, WorkerEnd, WorkerEvent};
+use crate::worker::{ExitReason, Kill, LoadFault, WorkerCommand, WorkerEnd, WorkerEvent};
 
 impl Fleet {
     /// Takes one report.
@@ -163,7 +163,10 @@ impl Fleet {
     /// A death is a setback if nothing was achieved before; a worker that served and then died is replaced at once.
     fn died(&mut self, id: WorkerId, reason: &ExitReason, loading: bool, now: Timestamp) {
         let achieved = self.workers.get(&id).is_some_and(|worker| worker.achieved);
-        let outside = matches!(reason, ExitReason::KilledFromOutside { .. } | ExitReason::Shutdown);
+        let outside = matches!(
+            reason,
+            ExitReason::KilledFromOutside { .. } | ExitReason::EndedByServer(Kill::Shutdown)
+        );
         if !achieved && (loading || !outside) {
             self.setback(id, &reason.to_string(), reason.short_of_memory(), false, now);
         }

@@ -178,7 +178,7 @@ impl Worker {
     ) {
         let end = tokio::select! {
             biased;
-            Some(kill) = kills.recv() => WorkerEnd::Died(reason(kill)),
+            Some(kill) = kills.recv() => WorkerEnd::Died(ExitReason::EndedByServer(kill)),
             end = self.run(&mut inbox) => end,
         };
         self.shared.faults.fetch_add(u64::from(matches!(end, WorkerEnd::Died(_))), Ordering::Relaxed);
@@ -322,15 +322,6 @@ impl Worker {
             drop(self.events.send(WorkerEvent::InstanceStopped { id }));
         }
         false
-    }
-}
-
-fn reason(kill: Kill) -> ExitReason {
-    match kill {
-        Kill::Frozen { stalled } => ExitReason::Frozen { stalled },
-        Kill::LoadTimeout { after } => ExitReason::LoadTimeout { after },
-        Kill::Protocol { fault } => ExitReason::Protocol { fault },
-        Kill::Shutdown => ExitReason::Shutdown,
     }
 }
 

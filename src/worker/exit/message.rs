@@ -218,7 +218,7 @@ mod tests {
                 "GGML_ASSERT(y) failed (b.c:2)",
             ),
             (
-                &["memory allocation of 9 bytes at /root/a/b/ failed"],
+                &["memory allocation of 9 bytes at /home/a/b/ failed"],
                 "memory allocation of 9 bytes at b failed",
             ),
         ];

@@ -68,23 +68,8 @@ pub struct Evidence<'a> {
 /// Why a worker ended. Its text is for logs and clients: it names no folder of any machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExitReason {
-    /// It made no progress and the server ended it.
-    Frozen {
-        /// For how long it made none.
-        stalled: Duration,
-    },
-    /// It did not finish loading and the server ended it.
-    LoadTimeout {
-        /// The time that it had.
-        after: Duration,
-    },
-    /// It broke the rules of the talk with the server, which ended it.
-    Protocol {
-        /// How.
-        fault: String,
-    },
-    /// The server no longer needed it.
-    Shutdown,
+    /// The server ended it.
+    EndedByServer(Kill),
     /// The kernel's OOM killer chose it.
     OutOfMemory,
     /// Someone else ended it.
@@ -121,10 +106,10 @@ impl ExitReason {
     /// A short fixed word, for metrics.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Frozen { .. } => "frozen",
-            Self::LoadTimeout { .. } => "load_timeout",
-            Self::Protocol { .. } => "protocol_error",
-            Self::Shutdown => "shutdown",
+            Self::EndedByServer(Kill::Frozen { .. }) => "frozen",
+            Self::EndedByServer(Kill::LoadTimeout { .. }) => "load_timeout",
+            Self::EndedByServer(Kill::Protocol { .. }) => "protocol_error",
+            Self::EndedByServer(Kill::Shutdown) => "shutdown",
             Self::OutOfMemory => "out_of_memory",
             Self::KilledFromOutside { .. } => "killed",
             Self::IllegalInstruction => "illegal_instruction",
@@ -137,14 +122,12 @@ impl ExitReason {
     /// Whether a request that ran at the time may be the cause.
     pub fn blames_requests(&self) -> bool {
         match self {
-            Self::Frozen { .. }
-            | Self::Protocol { .. }
+            Self::EndedByServer(Kill::Frozen { .. } | Kill::Protocol { .. })
             | Self::IllegalInstruction
             | Self::Aborted { .. }
             | Self::Crashed { .. }
             | Self::Exited { .. } => true,
-            Self::LoadTimeout { .. }
-            | Self::Shutdown
+            Self::EndedByServer(Kill::LoadTimeout { .. } | Kill::Shutdown)
             | Self::OutOfMemory
             | Self::KilledFromOutside { .. } => false,
         }
@@ -160,7 +143,7 @@ impl ExitReason {
     }
 }
 
-impl fmt::Display for ExitReason {
+impl fmt::Display for Kill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Frozen { stalled } => write!(f, "it made no progress for {} and was ended", Time(*stalled)),
@@ -170,6 +153,14 @@ impl fmt::Display for ExitReason {
             }
             Self::Protocol { fault } => write!(f, "it broke the protocol and was ended: {fault}"),
             Self::Shutdown => f.write_str("it was told to end"),
+        }
+    }
+}
+
+impl fmt::Display for ExitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EndedByServer(kill) => kill.fmt(f),
             Self::OutOfMemory => write!(f, "the kernel's OOM killer ended it: {MEMORY_IS_SHORT}"),
             Self::KilledFromOutside { signal } => {
                 write!(f, "it was killed by signal {} from outside ", Signal(*signal))?;
@@ -223,7 +214,7 @@ impl fmt::Display for Time {
 /// Says why it ended.
 pub fn classify(evidence: &Evidence<'_>) -> ExitReason {
     match evidence.killed {
-        Some(kill) if !ended_before(evidence, kill) => by_server(kill),
+        Some(kill) if !ended_before(evidence, kill) => ExitReason::EndedByServer(kill.clone()),
         _ => by_itself(evidence),
     }
 }
@@ -236,15 +227,6 @@ fn ended_before(evidence: &Evidence<'_>, kill: &Kill) -> bool {
         (Kill::Protocol { .. }, Ended::Signal(signal::KILL)) => evidence.oom_kills > 0,
         (_, Ended::Signal(signal)) => !Signal(signal).comes_from_outside(),
         (_, Ended::Code(_)) => true,
-    }
-}
-
-fn by_server(kill: &Kill) -> ExitReason {
-    match kill {
-        Kill::Frozen { stalled } => ExitReason::Frozen { stalled: *stalled },
-        Kill::LoadTimeout { after } => ExitReason::LoadTimeout { after: *after },
-        Kill::Protocol { fault } => ExitReason::Protocol { fault: fault.clone() },
-        Kill::Shutdown => ExitReason::Shutdown,
     }
 }
 

@@ -99,11 +99,11 @@ fn every_reason_is_told_in_words() {
     let table: [(ExitReason, &str); 14] = [
         (reason(Ended::Unknown, Some(&frozen()), &[], 0), "it made no progress for 20 s and was ended"),
         (
-            ExitReason::Frozen { stalled: Duration::from_millis(500) },
+            ExitReason::EndedByServer(Kill::Frozen { stalled: Duration::from_millis(500) }),
             "it made no progress for 500 ms and was ended",
         ),
         (
-            ExitReason::LoadTimeout { after: Duration::from_secs(90) },
+            ExitReason::EndedByServer(Kill::LoadTimeout { after: Duration::from_secs(90) }),
             "it did not load its model within 90 s and was ended; allow it more time or look at the disk that the \
              model is on",
         ),
@@ -111,7 +111,7 @@ fn every_reason_is_told_in_words() {
             reason(Ended::Code(0), Some(&protocol()), &[], 0),
             "it broke the protocol and was ended: the pipe ended",
         ),
-        (ExitReason::Shutdown, "it was told to end"),
+        (ExitReason::EndedByServer(Kill::Shutdown), "it was told to end"),
         (
             ExitReason::OutOfMemory,
             "the kernel's OOM killer ended it: memory is short; lower slots, context_tokens or host_memory_limit",

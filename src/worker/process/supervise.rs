@@ -77,7 +77,8 @@ struct Guard(Option<Arc<Connection>>);
 impl Drop for Guard {
     fn drop(&mut self) {
         let Some(connection) = self.0.take() else { return };
-        let reason = ExitReason::Protocol { fault: "the task that sees to it failed; see the log".into() };
+        let fault = "the task that sees to it failed; see the log".into();
+        let reason = ExitReason::EndedByServer(Kill::Protocol { fault });
         connection.close();
         let end = WorkerEnd::Died(reason.clone());
         connection.tell(WorkerEvent::Ended { worker: connection.worker, end });
