@@ -151,6 +151,8 @@ async fn requests_wait_while_a_load_that_aborted_or_hung_is_repeated() {
         let world = World::with_fault(&short, fault).await;
         check(start(&world, 32)).await;
         assert_eq!(exits(&world, reason).await, 1.0, "{fault}");
+        let failed = ",variant=\"tidepool-3m-f16\",outcome=\"failed\"";
+        assert_eq!(world.metric("modelpool_loads_total", failed).await, 1.0, "{fault}");
     }
 }
 

@@ -127,16 +127,19 @@ impl Journey {
             Loss::Undelivered => self.history.strikes > 0,
             Loss::Interrupted { reason, suspicion } => {
                 self.lost.get_or_insert_with(Instant::now);
-                tracing::debug!(model = %self.queue.name, request = self.arrived.id, tokens = self.spec.generated.len(), ?suspicion, reason,
+                let tokens = self.spec.generated.len();
+                tracing::debug!(model = %self.queue.name, request = self.arrived.id, tokens, ?suspicion, reason,
                     "a request lost its instance");
                 match self.history.interrupted(suspicion) {
-                    Verdict::Resume { on_probation } => on_probation,
+                    Verdict::Resume { on_probation } => {
+                        self.queue.metrics.resumes.increment(1);
+                        on_probation
+                    }
                     Verdict::GiveUp => return self.give_up(reason),
                     Verdict::Poison => return self.condemn(reason),
                 }
             }
         };
-        self.queue.metrics.resumes.increment(1);
         let runtime = self.admission.runtime.clone();
         runtime.spawn(async move {
             let events = self.events.clone();

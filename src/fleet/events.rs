@@ -6,7 +6,7 @@ use metrics::{counter, histogram};
 
 use super::lifecycle::Happening;
 use super::report::millis;
-use super::{Fleet, Worker, WorkerState};
+use super::{Fleet, WorkerState};
 use crate::catalog::CatalogModel;
 use crate::pool::{Instance, InstancePort};
 use crate::telemetry as names;
@@ -124,10 +124,13 @@ impl Fleet {
 
     /// A worker is gone, and with it its instances.
     fn ended(&mut self, id: WorkerId, end: &WorkerEnd, now: Timestamp) {
-        self.note_achievement(id);
+        // Its last steps may be newer than the last look.
+        self.note_achievements();
         let Some(worker) = self.workers.get(&id) else { return };
         let (model, variant) = labels(&worker.model, worker.variant);
-        let loading = worker.state == WorkerState::Loading;
+        // One that was ended because it loaded too long is no longer in that state.
+        let timed_out = matches!(end, WorkerEnd::Died(ExitReason::EndedByServer(Kill::LoadTimeout { .. })));
+        let loading = timed_out || worker.state == WorkerState::Loading;
         match end {
             WorkerEnd::Unloaded => {
                 tracing::info!(model, variant, worker = %id, "unloaded");
@@ -169,20 +172,6 @@ impl Fleet {
         );
         if !achieved && (loading || !outside) {
             self.setback(id, &reason.to_string(), reason.short_of_memory(), false, now);
-        }
-    }
-
-    /// Looks once more whether a worker has achieved anything, because it is about to be forgotten.
-    fn note_achievement(&mut self, id: WorkerId) {
-        let steps = |instance: &Arc<Instance>| instance.view(0).progress;
-        let of_worker = self.members.values().filter(|member| member.identity.worker == id);
-        let achieved = of_worker.filter_map(|member| member.instance.as_ref()).any(|i| steps(i) > 0);
-        if let Some(Worker { achieved: known, model, variant, .. }) = self.workers.get_mut(&id)
-            && achieved
-            && !*known
-        {
-            *known = true;
-            self.setbacks.overcome(&model.policy.name, *variant);
         }
     }
 }

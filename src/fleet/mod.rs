@@ -246,16 +246,10 @@ impl Fleet {
 
     /// Stops instances that have drained, and looks what workers have achieved.
     pub fn collect(&mut self, now: Timestamp) {
+        self.note_achievements();
         for member in self.members.values_mut() {
             let Some(instance) = &member.instance else { continue };
             let view = instance.view(0);
-            if view.progress > 0
-                && let Some(worker) = self.workers.get_mut(&member.identity.worker)
-                && !worker.achieved
-            {
-                worker.achieved = true;
-                self.setbacks.overcome(&worker.model.policy.name, worker.variant);
-            }
             // A request that finds an instance deaf lets it drain, too.
             if view.state == InstanceState::Draining && member.life.take(Happening::Drain) {
                 self.changed = true;
@@ -267,6 +261,20 @@ impl Fleet {
         }
         self.end_idle_workers(now);
         self.setbacks.tick(now);
+    }
+
+    /// Looks which workers have an instance that completed a step: that ends a row of setbacks.
+    fn note_achievements(&mut self) {
+        for member in self.members.values() {
+            let achieves = member.instance.as_ref().is_some_and(|instance| instance.view(0).progress > 0);
+            if let Some(worker) = self.workers.get_mut(&member.identity.worker)
+                && achieves
+                && !worker.achieved
+            {
+                worker.achieved = true;
+                self.setbacks.overcome(&worker.model.policy.name, worker.variant);
+            }
+        }
     }
 
     /// A worker that has nothing and does not end when told to is frozen; no instance shows it.

@@ -30,7 +30,6 @@ struct InFlight {
 struct Table {
     /// The worker has ended: nothing more goes in.
     closed: bool,
-    next: SequenceId,
     in_flight: HashMap<SequenceId, InFlight>,
     /// Instances that were ordered and did not report yet.
     ordered: HashSet<InstanceId>,
@@ -47,6 +46,7 @@ pub(super) struct Connection {
     pub(super) worker: WorkerId,
     events: EventSender,
     outbox: mpsc::Sender<Vec<u8>>,
+    next_sequence: AtomicU64,
     table: Mutex<Table>,
 }
 
@@ -54,7 +54,8 @@ impl Connection {
     /// A connection, and what is to be written to its socket.
     pub(super) fn new(worker: WorkerId, events: EventSender) -> (Arc<Self>, mpsc::Receiver<Vec<u8>>) {
         let (outbox, written) = mpsc::channel(OUTBOX);
-        (Arc::new(Self { worker, events, outbox, table: Mutex::default() }), written)
+        let (next_sequence, table) = (AtomicU64::new(0), Mutex::default());
+        (Arc::new(Self { worker, events, outbox, next_sequence, table }), written)
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -183,26 +184,21 @@ impl Connection {
         spec: SequenceSpec,
         mut sink: Box<dyn EventSink>,
     ) -> Result<(), InstanceCommand> {
-        let mut table = self.lock();
-        if table.closed {
-            return Err(InstanceCommand::Run(spec, sink));
-        }
-        let sequence = table.next;
+        let sequence = self.next_sequence.fetch_add(1, Ordering::Relaxed);
         let message = ToWorker::Run { instance, sequence, spec };
         let mut frame = Vec::new();
         let encoded = ipc::encode(&message, ipc::MAX_BYTES_TO_WORKER, &mut frame);
         let ToWorker::Run { spec, .. } = message else { unreachable!("made above") };
         if let Err(ProtocolError::TooLong { bytes, limit }) = encoded {
-            // Dropped after the lock, as in `step`.
-            drop(table);
             let (bytes, limit) = (bytes as u64, limit as u64);
             sink.emit(Event::Failed(GenerationError::PromptTooLarge { bytes, limit }));
             return Ok(());
         }
-        if self.outbox.try_send(frame).is_err() {
+        // In one step, so that neither an answer nor the worker's end comes in between.
+        let mut table = self.lock();
+        if table.closed || self.outbox.try_send(frame).is_err() {
             return Err(InstanceCommand::Run(spec, sink));
         }
-        table.next += 1;
         let on_trial = sink.on_trial();
         table.in_flight.insert(sequence, InFlight { instance, sink, on_trial, cancelled: false });
         Ok(())
