@@ -31,7 +31,7 @@ fn references() -> Vec<Reference> {
 
 fn weights() -> LlamaWeights {
     let path = demo_model("tidepool-3m-f16.gguf");
-    LlamaLoader.load(&WeightsSpec { path, device: DeviceId::Host }).unwrap()
+    LlamaLoader.load(&WeightsSpec { path, device: DeviceId::Host, gpu_layers: None }).unwrap()
 }
 
 fn spec(slots: u32, threads: u32) -> ContextSpec {
@@ -40,10 +40,9 @@ fn spec(slots: u32, threads: u32) -> ContextSpec {
 
 fn request(prompt: &str) -> GenerationRequest {
     GenerationRequest {
-        prompt: Prompt::Text(prompt.into()),
-        sampling: SamplingSettings { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 },
+        sampling: SamplingSettings { temperature: 0.0, ..SamplingSettings::default() },
         max_tokens: Some(400),
-        stop: Vec::new(),
+        ..GenerationRequest::new(Prompt::Text(prompt.into()))
     }
 }
 
@@ -202,7 +201,13 @@ fn a_seed_gives_the_same_text_again() {
     let weights = weights();
     let text = |seed| {
         let mut engine = Engine::new(weights.context(spec(4, 1)).unwrap());
-        let warm = SamplingSettings { temperature: 0.9, top_k: 40, top_p: 0.95, seed };
+        let warm = SamplingSettings {
+            temperature: 0.9,
+            top_k: 40,
+            top_p: 0.95,
+            seed,
+            ..SamplingSettings::default()
+        };
         let prompt = "<|im_start|>user\nTell me a story about a fox.<|im_end|>\n<|im_start|>assistant\n";
         let events = admit(&mut engine, GenerationRequest { sampling: warm, ..request(prompt) });
         run(&mut engine);
@@ -217,7 +222,8 @@ fn files_that_are_no_model_give_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("broken.gguf");
     std::fs::write(&path, b"GGUF and nothing else").unwrap();
-    let error = LlamaLoader.load(&WeightsSpec { path, device: DeviceId::Host }).err().unwrap();
+    let error =
+        LlamaLoader.load(&WeightsSpec { path, device: DeviceId::Host, gpu_layers: None }).err().unwrap();
     assert!(error.to_string().contains("broken.gguf"), "{error}");
 }
 

@@ -194,7 +194,7 @@ impl Journey {
                     return;
                 }
             }
-            Event::Token { token, text } => self.token(*token, text),
+            Event::Token { token, text, .. } => self.token(*token, text),
             Event::Finished { text, usage, .. } => self.finished(text, *usage),
             Event::Failed(
                 GenerationError::Lost { .. } | GenerationError::Poison { .. } | GenerationError::Stopped,

@@ -29,11 +29,11 @@ async fn settle() {
 }
 
 fn token(token: u32, text: &str) -> Event {
-    Event::Token { token, text: text.into() }
+    Event::Token { token, text: text.into(), logprobs: None }
 }
 
 fn finished(text: &str, completion_tokens: u32) -> Event {
-    let usage = Usage { prompt_tokens: 1, completion_tokens };
+    let usage = Usage { prompt_tokens: 1, cached_tokens: 0, completion_tokens };
     Event::Finished { reason: FinishReason::Stop, text: text.into(), usage }
 }
 

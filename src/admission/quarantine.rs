@@ -65,10 +65,16 @@ mod tests {
 
     fn request(text: &str, seed: u64) -> GenerationRequest {
         GenerationRequest {
-            prompt: Prompt::Text(text.into()),
-            sampling: SamplingSettings { temperature: 0.7, top_k: 40, top_p: 0.9, seed },
+            sampling: SamplingSettings {
+                temperature: 0.7,
+                top_k: 40,
+                top_p: 0.9,
+                seed,
+                ..SamplingSettings::default()
+            },
             max_tokens: None,
             stop: Vec::new(),
+            ..GenerationRequest::new(Prompt::Text(text.into()))
         }
     }
 

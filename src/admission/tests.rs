@@ -102,10 +102,9 @@ async fn acquire(admission: &Admission, model: &ModelName) -> Result<Granted, Re
 
 pub(super) fn request() -> GenerationRequest {
     GenerationRequest {
-        prompt: Prompt::Text("x".into()),
-        sampling: SamplingSettings { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 },
+        sampling: SamplingSettings { temperature: 0.0, ..SamplingSettings::default() },
         max_tokens: None,
-        stop: Vec::new(),
+        ..GenerationRequest::new(Prompt::Text("x".into()))
     }
 }
 

@@ -101,9 +101,9 @@ impl ApiError {
                 GenerationError::PromptTooLong { .. } | GenerationError::PromptTooLarge { .. } => {
                     (StatusCode::BAD_REQUEST, "context_length_exceeded")
                 }
-                GenerationError::PromptEmpty | GenerationError::UnknownToken { .. } => {
-                    (StatusCode::BAD_REQUEST, "invalid_request")
-                }
+                GenerationError::PromptEmpty
+                | GenerationError::UnknownToken { .. }
+                | GenerationError::Grammar { .. } => (StatusCode::BAD_REQUEST, "invalid_request"),
                 GenerationError::Lost { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "engine_error"),
                 GenerationError::Poison { .. } => {
                     (StatusCode::INTERNAL_SERVER_ERROR, "request_ended_workers")
@@ -116,6 +116,10 @@ impl ApiError {
     /// The field at fault. `prompt_field` is what the client's endpoint calls its prompt.
     fn param<'a>(&'a self, prompt_field: &'a str) -> Option<&'a str> {
         match self {
+            Self::Generation(GenerationError::Grammar { field, .. }) => Some(field),
+            Self::Generation(GenerationError::UnknownToken { place, .. }) if place == "logit_bias" => {
+                Some("logit_bias")
+            }
             Self::Invalid { param, .. } => param.as_deref(),
             Self::UnknownModel { .. } | Self::BrokenModel { .. } => Some("model"),
             Self::Generation(

@@ -131,7 +131,12 @@ pub fn read<'catalog>(
     let include_usage = raw.stream_options.is_some_and(|options| options.include_usage == Some(true));
     Ok(Job {
         model,
-        request: GenerationRequest { prompt, sampling, max_tokens, stop: stop(raw.stop)? },
+        request: GenerationRequest {
+            sampling,
+            max_tokens,
+            stop: stop(raw.stop)?,
+            ..GenerationRequest::new(prompt)
+        },
         stream: raw.stream == Some(true),
         include_usage,
     })
@@ -215,7 +220,8 @@ fn sampling(raw: &RawRequest, default: &SamplingPolicy) -> Result<SamplingSettin
     }
     // Any bits will do; negative seeds are seeds, too.
     let seed = raw.seed.map_or_else(|| uuid::Uuid::new_v4().as_u64_pair().1, i64::cast_unsigned);
-    Ok(SamplingSettings { temperature, top_k: raw.top_k.unwrap_or(default.top_k), top_p, seed })
+    let top_k = raw.top_k.unwrap_or(default.top_k);
+    Ok(SamplingSettings { temperature, top_k, top_p, seed, ..SamplingSettings::default() })
 }
 
 fn max_tokens(raw: &RawRequest) -> Result<Option<u32>, ApiError> {

@@ -30,7 +30,7 @@ struct WireUsage {
 
 impl From<Usage> for WireUsage {
     fn from(usage: Usage) -> Self {
-        let Usage { prompt_tokens, completion_tokens } = usage;
+        let Usage { prompt_tokens, completion_tokens, .. } = usage;
         Self {
             prompt_tokens,
             completion_tokens,
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn answers_have_openais_shapes() {
-        let usage = Usage { prompt_tokens: 3, completion_tokens: 4 };
+        let usage = Usage { prompt_tokens: 3, cached_tokens: 1, completion_tokens: 4 };
         let counts = r#""usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}"#;
         let chat = heading(Shape::Chat);
         check(

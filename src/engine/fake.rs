@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{BatchToken, Context, ContextSpec, EngineError, Loader, Weights, WeightsSpec};
-use crate::generation::Token;
+use super::{BatchToken, Context, ContextSpec, EngineError, Loader, Vocabulary, Weights, WeightsSpec};
+use crate::generation::{GenerationError, Grammar, Token};
+use crate::sampling::{Candidate, Constraint};
 
 /// The token that ends a generation; smaller ones are bytes.
 pub const END: Token = 256;
@@ -54,7 +55,7 @@ impl Loader for FakeLoader {
                 reason: "told to fail".into(),
             });
         }
-        Ok(FakeWeights { controls: Arc::clone(&self.controls) })
+        Ok(FakeWeights::new(Arc::clone(&self.controls)))
     }
 }
 
@@ -62,6 +63,15 @@ impl Loader for FakeLoader {
 #[derive(Debug)]
 pub struct FakeWeights {
     controls: Arc<Controls>,
+    vocabulary: Arc<Vocabulary>,
+}
+
+impl FakeWeights {
+    fn new(controls: Arc<Controls>) -> Self {
+        let bytes = (0..=u8::MAX).map(|byte| (vec![byte], false));
+        let vocabulary = Arc::new(Vocabulary::new(bytes.chain([(Vec::new(), true)])));
+        Self { controls, vocabulary }
+    }
 }
 
 impl Weights for FakeWeights {
@@ -76,6 +86,39 @@ impl Weights for FakeWeights {
             logits: Vec::new(),
         })
     }
+
+    fn vocabulary(&self) -> &Arc<Vocabulary> {
+        &self.vocabulary
+    }
+
+    fn tokenize(&self, text: &str) -> Vec<Token> {
+        text.bytes().map(Token::from).collect()
+    }
+
+    /// Knows one kind of grammar: a text in which only its characters may occur.
+    fn constraint(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, GenerationError> {
+        match grammar {
+            Grammar::Gbnf(allowed) => Ok(Box::new(Alphabet(allowed.bytes().map(Token::from).collect()))),
+            Grammar::JsonSchema(_) => Err(GenerationError::Grammar {
+                field: "json_schema".into(),
+                reason: "the fake engine has none".into(),
+            }),
+        }
+    }
+}
+
+/// Allows some tokens everywhere, and the end.
+struct Alphabet(Vec<Token>);
+
+impl Constraint for Alphabet {
+    fn forbid(&mut self, candidates: &mut [Candidate]) {
+        for candidate in candidates {
+            if candidate.token != END && !self.0.contains(&candidate.token) {
+                candidate.logit = f32::NEG_INFINITY;
+            }
+        }
+    }
+    fn accept(&mut self, _token: Token) {}
 }
 
 /// A fake context: remembers its tokens instead of keys and values.
@@ -93,8 +136,7 @@ impl FakeContext {
     /// A context with its own controls.
     #[must_use]
     pub fn new(spec: ContextSpec) -> Self {
-        let weights = FakeWeights { controls: Arc::default() };
-        weights.context(spec).expect("fake contexts never fail")
+        FakeWeights::new(Arc::default()).context(spec).expect("fake contexts never fail")
     }
 
     /// What a test can change.
@@ -129,22 +171,6 @@ impl Context for FakeContext {
         self.spec
     }
 
-    fn tokenize(&self, text: &str) -> Vec<Token> {
-        text.bytes().map(Token::from).collect()
-    }
-
-    fn vocab_tokens(&self) -> u32 {
-        END + 1
-    }
-
-    fn append_piece(&self, token: Token, out: &mut Vec<u8>) {
-        out.extend(u8::try_from(token));
-    }
-
-    fn ends_generation(&self, token: Token) -> bool {
-        token == END
-    }
-
     fn decode(&mut self, batch: &[BatchToken]) -> Result<(), EngineError> {
         assert!(!batch.is_empty() && batch.len() <= MAX_BATCH_TOKENS, "a batch of {} tokens", batch.len());
         pause(Duration::from_micros(self.controls.decode_micros.load(Ordering::Relaxed)));
@@ -153,6 +179,7 @@ impl Context for FakeContext {
             return Err(EngineError::Decode("told to fail".into()));
         }
         self.logits.clear();
+        assert!(batch.is_sorted_by_key(|entry| entry.slot), "a batch is ordered by slot");
         for entry in batch {
             let cache = &mut self.cache[entry.slot as usize];
             assert_eq!(entry.position as usize, cache.len(), "positions follow each other");
@@ -171,12 +198,29 @@ impl Context for FakeContext {
         MAX_BATCH_TOKENS.max(self.spec.slots as usize)
     }
 
+    fn max_gap(&self) -> usize {
+        2
+    }
+
     fn logits(&self, row: usize) -> &[f32] {
         self.logits[row].as_deref().expect("logits were wanted after this token")
     }
 
-    fn clear(&mut self, slot: u32) {
-        self.cache[slot as usize].clear();
+    fn truncate(&mut self, slot: u32, keep: u32) -> bool {
+        self.cache[slot as usize].truncate(keep as usize);
+        true
+    }
+
+    fn copy(&mut self, from: u32, to: u32, keep: u32) -> bool {
+        let copied = &self.cache[from as usize];
+        assert!(keep as usize <= copied.len(), "only what was decoded can be copied");
+        self.cache[to as usize] = copied[..keep as usize].to_vec();
+        true
+    }
+
+    fn shift(&mut self, slot: u32, from: u32, count: u32) -> bool {
+        self.cache[slot as usize].drain(from as usize..(from + count) as usize);
+        true
     }
 
     fn set_threads(&mut self, threads: u32) -> Result<(), EngineError> {

@@ -9,11 +9,13 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::abort;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{BatchToken, Context, ContextSpec, EngineError, Loader, Weights, WeightsSpec};
-use crate::generation::Token;
+use super::{BatchToken, Context, ContextSpec, EngineError, Loader, Vocabulary, Weights, WeightsSpec};
+use crate::generation::{GenerationError, Grammar, Token};
+use crate::sampling::Constraint;
 use crate::units::WorkerId;
 
 /// Names the faults.
@@ -102,7 +104,8 @@ impl<L: Loader> Loader for FaultyLoader<L> {
             }
         }
         let inner = self.inner.load(spec)?;
-        Ok(FaultyWeights { inner, faults: self.faults.clone(), steps: AtomicU64::new(0) })
+        let (steps, prompted) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Ok(FaultyWeights { inner, faults: self.faults.clone(), steps, prompted })
     }
 }
 
@@ -113,6 +116,8 @@ pub struct FaultyWeights<W> {
     faults: Vec<Fault>,
     /// Decode calls of all contexts.
     steps: AtomicU64,
+    /// One more than the place in [`PROMPTED`] of the fault that a prompt named; 0 for none.
+    prompted: AtomicUsize,
 }
 
 impl<W: Weights> Weights for FaultyWeights<W> {
@@ -123,23 +128,11 @@ impl<W: Weights> Weights for FaultyWeights<W> {
 
     fn context(&self, spec: ContextSpec) -> Result<Self::Context<'_>, EngineError> {
         let inner = self.inner.context(spec)?;
-        Ok(FaultyContext { inner, faults: &self.faults, steps: &self.steps, prompted: AtomicUsize::new(0) })
+        Ok(FaultyContext { inner, faults: &self.faults, steps: &self.steps, prompted: &self.prompted })
     }
-}
 
-/// Wraps a context.
-#[derive(Debug)]
-pub struct FaultyContext<'weights, C> {
-    inner: C,
-    faults: &'weights [Fault],
-    steps: &'weights AtomicU64,
-    /// One more than the place in [`PROMPTED`] of the fault that a prompt named; 0 for none.
-    prompted: AtomicUsize,
-}
-
-impl<C: Context> Context for FaultyContext<'_, C> {
-    fn spec(&self) -> ContextSpec {
-        self.inner.spec()
+    fn vocabulary(&self) -> &Arc<Vocabulary> {
+        self.inner.vocabulary()
     }
 
     fn tokenize(&self, text: &str) -> Vec<Token> {
@@ -149,16 +142,23 @@ impl<C: Context> Context for FaultyContext<'_, C> {
         self.inner.tokenize(text)
     }
 
-    fn vocab_tokens(&self) -> u32 {
-        self.inner.vocab_tokens()
+    fn constraint(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, GenerationError> {
+        self.inner.constraint(grammar)
     }
+}
 
-    fn append_piece(&self, token: Token, out: &mut Vec<u8>) {
-        self.inner.append_piece(token, out);
-    }
+/// Wraps a context.
+#[derive(Debug)]
+pub struct FaultyContext<'weights, C> {
+    inner: C,
+    faults: &'weights [Fault],
+    steps: &'weights AtomicU64,
+    prompted: &'weights AtomicUsize,
+}
 
-    fn ends_generation(&self, token: Token) -> bool {
-        self.inner.ends_generation(token)
+impl<C: Context> Context for FaultyContext<'_, C> {
+    fn spec(&self) -> ContextSpec {
+        self.inner.spec()
     }
 
     fn decode(&mut self, batch: &[BatchToken]) -> Result<(), EngineError> {
@@ -185,8 +185,20 @@ impl<C: Context> Context for FaultyContext<'_, C> {
         self.inner.logits(row)
     }
 
-    fn clear(&mut self, slot: u32) {
-        self.inner.clear(slot);
+    fn max_gap(&self) -> usize {
+        self.inner.max_gap()
+    }
+
+    fn truncate(&mut self, slot: u32, keep: u32) -> bool {
+        self.inner.truncate(slot, keep)
+    }
+
+    fn copy(&mut self, from: u32, to: u32, keep: u32) -> bool {
+        self.inner.copy(from, to, keep)
+    }
+
+    fn shift(&mut self, slot: u32, from: u32, count: u32) -> bool {
+        self.inner.shift(slot, from, count)
     }
 
     fn set_threads(&mut self, threads: u32) -> Result<(), EngineError> {

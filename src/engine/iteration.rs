@@ -4,14 +4,14 @@
 //! its own sequence before it takes part. A sequence that another instance began goes on where that one stopped:
 //! what it generated is computed again as prefill, and its text and its random draws continue.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::text::{Piece, TextAssembler};
-use super::{BatchToken, Context, EngineError};
+use super::{BatchToken, Context, EngineError, Prepared, Vocabulary, intake};
 use crate::batching::{self, Limits, Need, PrefillBudget, Share};
 use crate::generation::{
-    Event, EventSink, FinishReason, GenerationError, GenerationRequest, Loss, Prompt, SamplingSettings,
-    SequenceSpec, Suspicion, Token, Usage,
+    Event, EventSink, FinishReason, GenerationError, Loss, SamplingSettings, Suspicion, Token, Usage,
 };
 use crate::sampling::{self, Candidate};
 
@@ -63,28 +63,28 @@ pub struct StepReport {
 /// Runs the sequences of one instance.
 pub struct Engine<C> {
     context: C,
+    vocabulary: Arc<Vocabulary>,
     /// Each slot's sequence.
     slots: Vec<Option<Sequence>>,
     arrivals: u64,
     prefill: PrefillBudget,
     batch: Vec<BatchToken>,
     candidates: Vec<Candidate>,
-    piece: Vec<u8>,
 }
 
 impl<C: Context> Engine<C> {
     /// An engine without sequences.
     #[must_use]
-    pub fn new(context: C) -> Self {
+    pub fn new(context: C, vocabulary: Arc<Vocabulary>) -> Self {
         let slots = context.spec().slots as usize;
         Self {
             context,
+            vocabulary,
             slots: std::iter::repeat_with(|| None).take(slots).collect(),
             arrivals: 0,
             prefill: PrefillBudget::new(FIRST_PREFILL_TOKENS, MAX_PREFILL_TOKENS),
             batch: Vec::new(),
             candidates: Vec::new(),
-            piece: Vec::new(),
         }
     }
 
@@ -104,22 +104,22 @@ impl<C: Context> Engine<C> {
     }
 
     /// Puts a request into a free slot, or tells its sink why not.
-    pub fn admit(&mut self, spec: SequenceSpec, mut sink: Box<dyn EventSink>) {
-        let SequenceSpec { request, generated } = spec;
-        let mut tokens = match self.tokens(&request) {
-            Ok(tokens) => tokens,
-            Err(error) => return sink.emit(Event::Failed(error)),
-        };
+    pub fn admit(&mut self, prepared: Prepared, mut sink: Box<dyn EventSink>) {
+        let Prepared { request, tokens, prompt_tokens, generated, .. } = prepared;
         let Some(slot) = self.slots.iter().position(Option::is_none) else {
             // The pool leases no more slots than there are; should it ever, the request finds another one.
             return sink.lost(Loss::Undelivered);
         };
-        let prompt_tokens = token_count(&tokens);
+        let prompt_tokens = u32::try_from(prompt_tokens).unwrap_or(u32::MAX);
         let room = self.context.spec().context_tokens - prompt_tokens;
         sink.emit(Event::Started { prompt_tokens });
-        let text = self.text_after(&generated, &request.stop);
-        let usage = Usage { prompt_tokens, completion_tokens: token_count(&generated) };
-        tokens.extend(generated);
+        let mut text = TextAssembler::new(request.stop.clone());
+        for &token in &generated {
+            // What it makes certain was sent by the instance that generated it.
+            text.push(self.vocabulary.piece(token));
+        }
+        let usage =
+            Usage { prompt_tokens, cached_tokens: 0, completion_tokens: intake::token_count(&generated) };
         self.arrivals += 1;
         let sequence = Sequence {
             sink,
@@ -128,7 +128,7 @@ impl<C: Context> Engine<C> {
             usage,
             prefill: true,
             max_tokens: request.max_tokens.map_or(room, |limit| limit.min(room)),
-            sampling: request.sampling,
+            sampling: request.sampling.clone(),
             text,
             number: self.arrivals,
         };
@@ -139,41 +139,6 @@ impl<C: Context> Engine<C> {
         }
     }
 
-    /// The state of the text after tokens whose text was sent already.
-    fn text_after(&mut self, generated: &[Token], stop: &[String]) -> TextAssembler {
-        let mut text = TextAssembler::new(stop.to_vec());
-        for &token in generated {
-            self.piece.clear();
-            self.context.append_piece(token, &mut self.piece);
-            // What it makes certain was sent by the instance that generated it.
-            text.push(&self.piece);
-        }
-        text
-    }
-
-    /// Tokenizes and checks a prompt.
-    fn tokens(&self, request: &GenerationRequest) -> Result<Vec<Token>, GenerationError> {
-        let tokens = match &request.prompt {
-            Prompt::Text(text) => self.context.tokenize(text),
-            Prompt::Tokens(tokens) => tokens.clone(),
-        };
-        let last = self.context.vocab_tokens().saturating_sub(1);
-        if let Some(&token) = tokens.iter().find(|token| **token > last) {
-            return Err(GenerationError::UnknownToken { token, last });
-        }
-        if tokens.is_empty() {
-            return Err(GenerationError::PromptEmpty);
-        }
-        let context_tokens = self.context.spec().context_tokens;
-        if tokens.len() >= context_tokens as usize {
-            return Err(GenerationError::PromptTooLong {
-                prompt_tokens: token_count(&tokens),
-                context_tokens,
-            });
-        }
-        Ok(tokens)
-    }
-
     /// One iteration: gives up abandoned sequences, then computes and emits one token of each sequence that is
     /// past its prompt.
     ///
@@ -182,7 +147,8 @@ impl<C: Context> Engine<C> {
     /// [`EngineError::Decode`]; the sequences of that call have been failed, the engine can go on.
     pub fn step(&mut self) -> Result<StepReport, EngineError> {
         let mut report = StepReport { abandoned: self.drop_abandoned(), ..StepReport::default() };
-        let shares = batching::plan(&self.needs(), self.limits());
+        let mut shares = batching::plan(&self.needs(), self.limits());
+        shares.sort_unstable_by_key(|share| share.slot);
         if shares.is_empty() {
             return Ok(report);
         }
@@ -277,12 +243,10 @@ impl<C: Context> Engine<C> {
             sampling::sample(self.context.logits(row), &sequence.sampling, index, &mut self.candidates);
         sequence.usage.completion_tokens += 1;
         sequence.prefill = false;
-        if self.context.ends_generation(token) {
+        if self.vocabulary.ends_generation(token) {
             return self.finish(slot, FinishReason::Stop);
         }
-        self.piece.clear();
-        self.context.append_piece(token, &mut self.piece);
-        let text = match sequence.text.push(&self.piece) {
+        let text = match sequence.text.push(self.vocabulary.piece(token)) {
             Piece::Text(text) => text,
             Piece::Stopped(text) => return self.end(slot, FinishReason::Stop, text),
         };
@@ -290,7 +254,7 @@ impl<C: Context> Engine<C> {
             let rest = sequence.take_text();
             return self.end(slot, FinishReason::Length, text + &rest);
         }
-        sequence.sink.emit(Event::Token { token, text });
+        sequence.sink.emit(Event::Token { token, text, logprobs: None });
         sequence.tokens.push(token);
     }
 
@@ -319,7 +283,7 @@ impl<C: Context> Engine<C> {
     /// Forgets a sequence. Its sink frees the lease when it is dropped: the slot must be usable by then.
     fn release(&mut self, slot: usize) -> Option<Sequence> {
         let sequence = self.slots[slot].take();
-        self.context.clear(u32::try_from(slot).expect("slots are few"));
+        self.context.truncate(u32::try_from(slot).expect("slots are few"), 0);
         sequence
     }
 
@@ -332,10 +296,6 @@ impl<C: Context> Engine<C> {
     }
 }
 
-fn token_count(tokens: &[Token]) -> u32 {
-    u32::try_from(tokens.len()).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
+#[cfg(any())]
 #[path = "iteration_tests.rs"]
 mod tests;

@@ -74,10 +74,9 @@ fn engine(slots: u32, context_tokens: u32) -> Engine<FakeContext> {
 
 fn request(prompt: &str) -> GenerationRequest {
     GenerationRequest {
-        prompt: Prompt::Text(prompt.into()),
-        sampling: SamplingSettings { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 },
+        sampling: SamplingSettings { temperature: 0.0, ..SamplingSettings::default() },
         max_tokens: None,
-        stop: Vec::new(),
+        ..GenerationRequest::new(Prompt::Text(prompt.into()))
     }
 }
 

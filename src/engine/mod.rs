@@ -7,17 +7,25 @@
 pub mod fake;
 #[cfg(feature = "fault-injection")]
 pub mod faulty;
+mod intake;
 mod iteration;
 pub mod llama;
 mod text;
+mod vocabulary;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
+pub use intake::{Prepared, prepare};
 pub use iteration::{Engine, StepReport};
 use serde::{Deserialize, Serialize};
+pub use vocabulary::Vocabulary;
 
-use crate::generation::Token;
-use crate::units::DeviceId;
+use crate::generation::{GenerationError, Grammar, Token};
+use crate::policy::{ContextOverflow, FlashAttention, KvCacheType, ModelPolicy, PrefixCachePolicy};
+use crate::sampling::Constraint;
+use crate::units::{ByteCount, DeviceId};
 
 /// What to load into a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +34,11 @@ pub struct WeightsSpec {
     pub path: PathBuf,
     /// Where the weights go.
     pub device: DeviceId,
+    /// Layers whose weights go to the device, if that is a GPU; `None` is all.
+    pub gpu_layers: Option<u32>,
 }
 
-/// What a context must hold.
+/// What a context must hold, and how it computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContextSpec {
     /// Sequences that share each decode call.
@@ -37,6 +47,53 @@ pub struct ContextSpec {
     pub context_tokens: u32,
     /// CPU threads of one decode call.
     pub threads: u32,
+    /// The most tokens of one decode call, but never fewer than slots.
+    pub batch_tokens: u32,
+    /// How keys and values are stored.
+    pub kv_cache_type: KvCacheType,
+    /// Whether attention is fused.
+    pub flash_attention: FlashAttention,
+    /// How long a step with prompts may keep answers waiting; `None` adapts.
+    pub target_itl: Option<Duration>,
+    /// What happens to what does not fit.
+    pub overflow: ContextOverflow,
+    /// How the KV cache of earlier requests is used again.
+    pub prefix_cache: PrefixCachePolicy,
+}
+
+impl ContextSpec {
+    /// A context of this size that computes as the policy says.
+    #[must_use]
+    pub fn new(policy: &ModelPolicy, threads: u32) -> Self {
+        let engine = &policy.engine;
+        Self {
+            slots: policy.slots,
+            context_tokens: policy.context_tokens,
+            threads,
+            batch_tokens: engine.batch_tokens,
+            kv_cache_type: engine.kv_cache_type,
+            flash_attention: engine.flash_attention,
+            target_itl: engine.target_itl,
+            overflow: engine.context_overflow,
+            prefix_cache: engine.prefix_cache,
+        }
+    }
+
+    /// A context of this size with the policy's defaults.
+    #[must_use]
+    pub fn sized(slots: u32, context_tokens: u32, threads: u32) -> Self {
+        Self {
+            slots,
+            context_tokens,
+            threads,
+            batch_tokens: 512,
+            kv_cache_type: KvCacheType::F16,
+            flash_attention: FlashAttention::Auto,
+            target_itl: None,
+            overflow: ContextOverflow::Refuse,
+            prefix_cache: PrefixCachePolicy { enabled: true, host_bytes: ByteCount::ZERO },
+        }
+    }
 }
 
 /// Why the engine could not do something.
@@ -102,6 +159,20 @@ pub trait Weights: Sync {
     ///
     /// [`EngineError::Context`], most often because memory is short.
     fn context(&self, spec: ContextSpec) -> Result<Self::Context<'_>, EngineError>;
+
+    /// The model's tokens.
+    fn vocabulary(&self) -> &Arc<Vocabulary>;
+
+    /// Token ids of a text. Special tokens written in it are recognized; a beginning-of-sequence token is added
+    /// where the model asks for one and the text does not begin with it.
+    fn tokenize(&self, text: &str) -> Vec<Token>;
+
+    /// What keeps a text within a grammar. Can take long for a large one.
+    ///
+    /// # Errors
+    ///
+    /// [`GenerationError::Grammar`] if it cannot be used.
+    fn constraint(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, GenerationError>;
 }
 
 /// One token of a decode call.
@@ -118,24 +189,14 @@ pub struct BatchToken {
 }
 
 /// One llama.cpp context, or a stand-in.
+///
+/// Each slot has a KV cache of its own, which holds the tokens that were decoded for it, at positions from 0 without
+/// gaps, until they are removed.
 pub trait Context {
     /// Slots and tokens as they were asked for.
     fn spec(&self) -> ContextSpec;
 
-    /// Token ids of a text. Special tokens written in it are recognized; a beginning-of-sequence token is added
-    /// where the model asks for one and the text does not begin with it.
-    fn tokenize(&self, text: &str) -> Vec<Token>;
-
-    /// Number of tokens in the vocabulary.
-    fn vocab_tokens(&self) -> u32;
-
-    /// Appends the bytes of a token to `out`; control tokens have none.
-    fn append_piece(&self, token: Token, out: &mut Vec<u8>);
-
-    /// Whether the token ends a turn.
-    fn ends_generation(&self, token: Token) -> bool;
-
-    /// Computes a batch of at most [`Context::max_batch_tokens`].
+    /// Computes a batch of at most [`Context::max_batch_tokens`], ordered by slot.
     ///
     /// # Errors
     ///
@@ -145,11 +206,25 @@ pub trait Context {
     /// The most tokens of one decode call.
     fn max_batch_tokens(&self) -> usize;
 
-    /// Logits `[n_vocab]` after the batch's token number `row`, which must have wanted them.
+    /// How far two slots of one batch may be apart to be computed together, if the slots between are in the batch,
+    /// too; see [`crate::batching`].
+    fn max_gap(&self) -> usize;
+
+    /// Logits `[n_vocab]` after the batch's token number `row`, which must have wanted them. Waits for them to be
+    /// computed.
     fn logits(&self, row: usize) -> &[f32];
 
-    /// Forgets a slot's sequence.
-    fn clear(&mut self, slot: u32);
+    /// Forgets a slot's tokens from position `keep` on. False if the model cannot forget a part: then the slot is
+    /// empty.
+    fn truncate(&mut self, slot: u32, keep: u32) -> bool;
+
+    /// Gives slot `to` the first `keep` tokens of slot `from` instead of its own. False if the model cannot: then
+    /// `to` is empty.
+    fn copy(&mut self, from: u32, to: u32, keep: u32) -> bool;
+
+    /// Forgets `count` tokens of a slot from position `from` on and moves those behind them forward. False if the
+    /// model cannot: then nothing changed.
+    fn shift(&mut self, slot: u32, from: u32, count: u32) -> bool;
 
     /// Changes the number of CPU threads, keeping all sequences.
     ///

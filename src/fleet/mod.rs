@@ -173,11 +173,7 @@ impl Fleet {
         };
         let id = InstanceId(self.next_number());
         let policy = &model.policy;
-        let context = ContextSpec {
-            slots: policy.slots,
-            context_tokens: policy.context_tokens,
-            threads: start.threads,
-        };
+        let context = ContextSpec::new(policy, start.threads);
         let identity = InstanceIdentity {
             id,
             worker,
@@ -359,7 +355,8 @@ impl Fleet {
     fn spawn_worker(&mut self, start: Start<'_>, model: &Arc<CatalogModel>) -> std::io::Result<WorkerId> {
         let id = WorkerId(self.next_number());
         let variant = &model.variants[start.variant];
-        let weights = WeightsSpec { path: variant.path.clone(), device: start.device };
+        let gpu_layers = model.policy.engine.gpu_layers;
+        let weights = WeightsSpec { path: variant.path.clone(), device: start.device, gpu_layers };
         tracing::info!(model = %start.model, variant = %variant.name, device = %start.device, worker = %id,
             weights = %variant.weights_bytes, "loading");
         let spec = WorkerSpec { id, weights, isolation: model.policy.isolation };

@@ -126,10 +126,16 @@ mod tests {
 
     fn spec() -> SequenceSpec {
         let request = GenerationRequest {
-            prompt: Prompt::Text("Once upon a time, d\u{e9}j\u{e0} vu".into()),
-            sampling: SamplingSettings { temperature: 0.7, top_k: 40, top_p: 0.95, seed: u64::MAX },
+            sampling: SamplingSettings {
+                temperature: 0.7,
+                top_k: 40,
+                top_p: 0.95,
+                seed: u64::MAX,
+                ..SamplingSettings::default()
+            },
             max_tokens: Some(7),
             stop: vec!["\n\n".into()],
+            ..GenerationRequest::new(Prompt::Text("Once upon a time, d\u{e9}j\u{e0} vu".into()))
         };
         SequenceSpec { request: Arc::new(request), generated: vec![1, 2, 300_000] }
     }
@@ -137,7 +143,7 @@ mod tests {
     fn to_worker() -> Vec<ToWorker> {
         use std::os::unix::ffi::OsStrExt;
         let path = std::path::Path::new(std::ffi::OsStr::from_bytes(b"/models/\xff.gguf")).to_owned();
-        let weights = WeightsSpec { path, device: DeviceId::Gpu(3) };
+        let weights = WeightsSpec { path, device: DeviceId::Gpu(3), gpu_layers: Some(7) };
         let order = LoadOrder::new(WorkerId(4), &weights, 2, Some(1 << 40));
         assert_eq!(order.weights(), weights);
         vec![
@@ -149,10 +155,10 @@ mod tests {
 
     fn from_worker() -> Vec<FromWorker> {
         let lost = Loss::Interrupted { reason: "x".into(), suspicion: Suspicion::Alone };
-        let usage = Usage { prompt_tokens: 3, completion_tokens: 4 };
+        let usage = Usage { prompt_tokens: 3, cached_tokens: 1, completion_tokens: 4 };
         let news = [
             News::Event(Event::Started { prompt_tokens: 3 }),
-            News::Event(Event::Token { token: 5, text: "\u{1f433}".into() }),
+            News::Event(Event::Token { token: 5, text: "\u{1f433}".into(), logprobs: None }),
             News::Event(Event::Finished { reason: FinishReason::Length, text: String::new(), usage }),
             News::Event(Event::Failed(GenerationError::PromptEmpty)),
             News::Lost(lost),

@@ -17,7 +17,7 @@ use crate::generation::{Event, Loss, SequenceSpec};
 use crate::units::{DeviceId, InstanceId, WorkerId};
 
 /// Changes with every change of a message.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The largest message to a worker: a prompt and what belongs to it.
 pub const MAX_BYTES_TO_WORKER: usize = 64 << 20;
@@ -80,6 +80,8 @@ pub struct LoadOrder {
     path: Vec<u8>,
     /// Where the weights go.
     pub device: DeviceId,
+    /// Layers whose weights go there; `None` is all.
+    pub gpu_layers: Option<u32>,
     /// CPU threads that all instances of this worker may compute with at the same time.
     pub cpu_threads: u32,
     /// The most memory that it may take for itself; only for workers on the host.
@@ -96,7 +98,14 @@ impl LoadOrder {
         memory_limit_bytes: Option<u64>,
     ) -> Self {
         let path = weights.path.as_os_str().as_encoded_bytes().to_vec();
-        Self { worker, path, device: weights.device, cpu_threads, memory_limit_bytes }
+        Self {
+            worker,
+            path,
+            device: weights.device,
+            gpu_layers: weights.gpu_layers,
+            cpu_threads,
+            memory_limit_bytes,
+        }
     }
 
     /// What to load.
@@ -104,7 +113,7 @@ impl LoadOrder {
     pub fn weights(&self) -> WeightsSpec {
         use std::os::unix::ffi::OsStringExt;
         let path = PathBuf::from(std::ffi::OsString::from_vec(self.path.clone()));
-        WeightsSpec { path, device: self.device }
+        WeightsSpec { path, device: self.device, gpu_layers: self.gpu_layers }
     }
 }
 

@@ -28,8 +28,9 @@ use std::sync::Arc;
 
 pub use error::{Fault, PolicyError};
 pub use types::{
-    DevicesPolicy, Isolation, MemoryLimit, ModelFile, ModelPolicy, Policy, QueuePolicy, SamplingPolicy,
-    ScalePolicy, ServerPolicy, VariantPolicy, WatchdogPolicy,
+    ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation, KvCacheType, MemoryLimit,
+    ModelFile, ModelPolicy, Policy, PrefixCachePolicy, QueuePolicy, SamplingPolicy, ScalePolicy,
+    ServerPolicy, VariantPolicy, WatchdogPolicy,
 };
 
 use error::Faults;

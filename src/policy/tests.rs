@@ -344,7 +344,10 @@ fn an_otherwise_empty_model_has_the_defaults() {
     );
     let model = policy.model("m").expect("the model");
     assert_eq!((model.context_tokens, model.slots), (4096, 8));
-    assert_eq!(model.sampling, SamplingPolicy { temperature: 0.8, top_k: 40, top_p: 0.95 });
+    assert_eq!(
+        model.sampling,
+        SamplingPolicy { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.0, repeat_penalty: 1.0 }
+    );
     assert_eq!(policy.model("M"), None);
 }
 

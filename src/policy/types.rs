@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::units::{ByteCount, ModelName};
 
 /// Everything an operator decides.
@@ -77,6 +79,8 @@ pub struct ModelPolicy {
     pub slots: u32,
     /// Where its workers run.
     pub isolation: Isolation,
+    /// How its instances compute.
+    pub engine: EnginePolicy,
     /// Sampling for requests that do not say.
     pub sampling: SamplingPolicy,
     /// How many instances to hold, and when.
@@ -114,6 +118,70 @@ pub enum ModelFile {
     Path(PathBuf),
 }
 
+/// How instances compute. The enums among these values are also what the engine itself is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EnginePolicy {
+    /// Layers whose weights go to the GPU; `None` means all. Nothing on a host without a GPU.
+    pub gpu_layers: Option<u32>,
+    /// CPU threads of an instance on the host; `None` follows from the size of the model.
+    pub threads: Option<NonZeroU32>,
+    /// The most tokens of one decode call (llama.cpp's `n_batch` and `n_ubatch`); at least the number of slots.
+    pub batch_tokens: u32,
+    /// How keys and values are stored.
+    pub kv_cache_type: KvCacheType,
+    /// Whether attention is computed by the fused algorithm.
+    pub flash_attention: FlashAttention,
+    /// How long a step may keep answers waiting because it computes prompts, too; `None` adapts to how long a step
+    /// without prompts takes.
+    pub target_itl: Option<Duration>,
+    /// What happens to what does not fit into the context.
+    pub context_overflow: ContextOverflow,
+    /// How the KV cache of earlier requests is used again.
+    pub prefix_cache: PrefixCachePolicy,
+}
+
+/// How keys and values are stored. A quantized cache needs less memory and is less exact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum KvCacheType {
+    /// 16 bits a value.
+    F16,
+    /// 8.5 bits a value.
+    Q8_0,
+    /// 4.5 bits a value.
+    Q4_0,
+}
+
+/// Whether attention is computed by the fused algorithm, which needs less memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FlashAttention {
+    /// Where llama.cpp finds that it helps.
+    Auto,
+    /// Always; quantized values need it.
+    On,
+    /// Never.
+    Off,
+}
+
+/// What happens to what does not fit into the context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ContextOverflow {
+    /// A prompt that leaves no room is refused; an answer ends where the context does.
+    Refuse,
+    /// A prompt that is too long loses its oldest part; an answer ends where the context does.
+    Truncate,
+    /// As `Truncate`; and an answer that reaches the end forgets the oldest half of the text and goes on.
+    Shift,
+}
+
+/// How the KV cache of earlier requests is used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PrefixCachePolicy {
+    /// Whether at all.
+    pub enabled: bool,
+    /// Host memory, of each worker, for what instances held that are gone.
+    pub host_bytes: ByteCount,
+}
+
 /// How the next token is chosen where a request does not say.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplingPolicy {
@@ -123,6 +191,10 @@ pub struct SamplingPolicy {
     pub top_k: u32,
     /// Choose among the likeliest tokens that together have this probability; above 0, up to 1.
     pub top_p: f32,
+    /// Choose among the tokens with at least this share of the likeliest one's probability; 0 to 1.
+    pub min_p: f32,
+    /// Penalty on tokens of the latest text, above 0 up to 10; 1 changes nothing.
+    pub repeat_penalty: f32,
 }
 
 /// How many instances to hold, and when.

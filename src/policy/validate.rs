@@ -20,8 +20,9 @@ use super::raw::{
 };
 use super::section::{Section, above_to, amount, from_to};
 use super::types::{
-    DevicesPolicy, Isolation, MemoryLimit, ModelFile, ModelPolicy, Policy, QueuePolicy, SamplingPolicy,
-    ScalePolicy, ServerPolicy, VariantPolicy, WatchdogPolicy,
+    ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation, KvCacheType, MemoryLimit,
+    ModelFile, ModelPolicy, Policy, PrefixCachePolicy, QueuePolicy, SamplingPolicy, ScalePolicy,
+    ServerPolicy, VariantPolicy, WatchdogPolicy,
 };
 
 /// Most variants of one model: more than there are quantizations worth keeping.
@@ -151,6 +152,16 @@ fn model(raw: RawModel, at: &YamlPath, base_dir: &Path, faults: &mut Faults) -> 
         context_tokens: context_tokens?,
         slots: slots?,
         isolation: isolation?,
+        engine: EnginePolicy {
+            gpu_layers: None,
+            threads: None,
+            batch_tokens: 512,
+            kv_cache_type: KvCacheType::F16,
+            flash_attention: FlashAttention::Auto,
+            target_itl: None,
+            context_overflow: ContextOverflow::Refuse,
+            prefix_cache: PrefixCachePolicy { enabled: true, host_bytes: ByteCount::from_mib(256) },
+        },
         sampling: sampling?,
         scale: scale?,
         queue: queue?,
@@ -238,6 +249,8 @@ fn sampling(raw: &RawSampling, at: YamlPath, faults: &mut Faults) -> Option<Samp
         temperature: temperature? as f32,
         top_k: top_k?,
         top_p: (top_p? as f32).max(f32::MIN_POSITIVE),
+        min_p: 0.0,
+        repeat_penalty: 1.0,
     })
 }
 

@@ -20,6 +20,14 @@ pub struct Candidate {
     pub probability: f32,
 }
 
+/// What may follow the text so far: a grammar.
+pub trait Constraint: Send {
+    /// Sets the logit of each candidate that may not follow to negative infinity.
+    fn forbid(&mut self, candidates: &mut [Candidate]);
+    /// The text goes on with `token`, which may follow.
+    fn accept(&mut self, token: Token);
+}
+
 /// Chooses the token number `index` (from 0) of a generation.
 ///
 /// `logits`: `[n_vocab]`, not empty. `scratch` is reused between calls.
@@ -165,7 +173,9 @@ mod tests {
 
     use super::*;
 
-    const ALL: SamplingSettings = SamplingSettings { temperature: 1.0, top_k: 0, top_p: 1.0, seed: 7 };
+    fn all() -> SamplingSettings {
+        SamplingSettings { seed: 7, ..SamplingSettings::default() }
+    }
 
     fn kept(logits: &[f32], settings: SamplingSettings) -> Vec<Token> {
         let mut out = Vec::new();
@@ -177,7 +187,7 @@ mod tests {
 
     #[test]
     fn zero_temperature_takes_the_likeliest_and_the_first_of_equals() {
-        let greedy = SamplingSettings { temperature: 0.0, ..ALL };
+        let greedy = SamplingSettings { temperature: 0.0, ..all() };
         assert_eq!(sample(&[0.0, 3.0, 3.0, 1.0], &greedy, 0, &mut Vec::new()), 1);
         assert_eq!(sample(&[f32::NAN, -2.0, -1.0], &greedy, 0, &mut Vec::new()), 2);
     }
@@ -185,16 +195,16 @@ mod tests {
     #[test]
     fn filters_keep_the_likeliest_candidates() {
         let logits = [1.0, 4.0, 2.0, 3.0];
-        assert_eq!(kept(&logits, ALL), [1, 3, 2, 0]);
-        assert_eq!(kept(&logits, SamplingSettings { top_k: 2, ..ALL }), [1, 3]);
+        assert_eq!(kept(&logits, all()), [1, 3, 2, 0]);
+        assert_eq!(kept(&logits, SamplingSettings { top_k: 2, ..all() }), [1, 3]);
         // softmax(4, 3, 2, 1) = 0.644, 0.237, 0.087, 0.032
-        assert_eq!(kept(&logits, SamplingSettings { top_p: 0.6, ..ALL }), [1]);
-        assert_eq!(kept(&logits, SamplingSettings { top_p: 0.65, ..ALL }), [1, 3]);
-        assert_eq!(kept(&logits, SamplingSettings { top_p: 0.9, ..ALL }), [1, 3, 2]);
+        assert_eq!(kept(&logits, SamplingSettings { top_p: 0.6, ..all() }), [1]);
+        assert_eq!(kept(&logits, SamplingSettings { top_p: 0.65, ..all() }), [1, 3]);
+        assert_eq!(kept(&logits, SamplingSettings { top_p: 0.9, ..all() }), [1, 3, 2]);
         // top_p counts at temperature 1, as in llama.cpp's chain.
-        assert_eq!(kept(&logits, SamplingSettings { top_p: 0.6, temperature: 2.0, ..ALL }), [1]);
-        assert_eq!(kept(&[f32::NAN, 1.0], ALL), [1]);
-        assert_eq!(kept(&[2.0; 5], SamplingSettings { top_k: 3, ..ALL }), [0, 1, 2]);
+        assert_eq!(kept(&logits, SamplingSettings { top_p: 0.6, temperature: 2.0, ..all() }), [1]);
+        assert_eq!(kept(&[f32::NAN, 1.0], all()), [1]);
+        assert_eq!(kept(&[2.0; 5], SamplingSettings { top_k: 3, ..all() }), [0, 1, 2]);
     }
 
     #[test]
@@ -202,7 +212,7 @@ mod tests {
         let logits = [0.5f32.ln(), 0.3f32.ln(), 0.2f32.ln()];
         let mut counts = [0u32; 3];
         for index in 0..20_000 {
-            counts[sample(&logits, &ALL, index, &mut Vec::new()) as usize] += 1;
+            counts[sample(&logits, &all(), index, &mut Vec::new()) as usize] += 1;
         }
         // Three standard deviations of a binomial with n = 20,000 are at most 212.
         for (count, expected) in counts.iter().zip([10_000u32, 6_000, 4_000]) {
@@ -229,7 +239,7 @@ mod tests {
             sorted.sort_by(likelier);
             sorted.truncate(keep as usize);
             let expected: Vec<Token> = sorted.iter().map(|candidate| candidate.token).collect();
-            prop_assert_eq!(kept(&logits, SamplingSettings { top_k: keep, ..ALL }), expected);
+            prop_assert_eq!(kept(&logits, SamplingSettings { top_k: keep, ..all() }), expected);
         }
     }
 }

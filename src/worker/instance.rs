@@ -7,7 +7,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_cha
 use std::time::Instant;
 
 use super::{CpuGate, EventSender, LoadFault, OnStep, WorkerEvent};
-use crate::engine::{Context, ContextSpec, Engine, Weights};
+use crate::engine::{Context, ContextSpec, Engine, Weights, prepare};
+use crate::generation::Event;
 use crate::pool::{InstanceCommand, InstancePort};
 use crate::units::InstanceId;
 
@@ -58,9 +59,11 @@ pub(super) fn run<W: Weights>(
     };
     // A broken invariant ends this instance, not the worker; dropped sinks let their requests go on elsewhere.
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        let engine = Engine::new(context);
+        let engine = Engine::new(context, Arc::clone(weights.vocabulary()));
         let mut service = Service {
             engine,
+            weights,
+            spec,
             threads: spec.threads,
             gate,
             failures: 0,
@@ -89,8 +92,10 @@ fn make_context<W: Weights>(weights: &W, spec: ContextSpec) -> Result<W::Context
     }
 }
 
-struct Service<'a, C> {
+struct Service<'a, W, C> {
     engine: Engine<C>,
+    weights: &'a W,
+    spec: ContextSpec,
     threads: u32,
     gate: Option<&'a CpuGate>,
     failures: u32,
@@ -99,7 +104,7 @@ struct Service<'a, C> {
     unreported: bool,
 }
 
-impl<C: Context> Service<'_, C> {
+impl<W: Weights, C: Context> Service<'_, W, C> {
     /// Runs until told to stop, or until the pool has forgotten this instance.
     fn serve(&mut self, inbox: &Receiver<InstanceCommand>) -> Result<(), String> {
         loop {
@@ -112,8 +117,11 @@ impl<C: Context> Service<'_, C> {
                 inbox.try_recv()
             };
             match next {
-                Ok(InstanceCommand::Run(spec, sink)) => {
-                    self.engine.admit(spec, sink);
+                Ok(InstanceCommand::Run(spec, mut sink)) => {
+                    match prepare(self.weights, self.spec, spec) {
+                        Ok(prepared) => self.engine.admit(prepared, sink),
+                        Err(error) => sink.emit(Event::Failed(error)),
+                    }
                     self.unreported = true;
                 }
                 Ok(InstanceCommand::SetThreads(threads)) => self.set_threads(threads)?,

@@ -240,10 +240,9 @@ impl Client {
     async fn ask(&self) -> &AtomicU64 {
         let prompt = if self.poison { POISON } else { "x" };
         let request = GenerationRequest {
-            prompt: Prompt::Text(prompt.into()),
-            sampling: SamplingSettings { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 },
+            sampling: SamplingSettings { temperature: 0.0, ..SamplingSettings::default() },
             max_tokens: Some(self.tokens),
-            stop: Vec::new(),
+            ..GenerationRequest::new(Prompt::Text(prompt.into()))
         };
         match self.admission.submit(&self.model, request, std::time::Instant::now()).await {
             Ok(flight) => self.read(flight).await,

@@ -3,11 +3,13 @@
 //! A context borrows its model, so the thread that runs an instance lives inside the scope of the worker that
 //! owns the weights. llama.cpp aborts the process on failed assertions; nothing here can catch that.
 
+mod grammar;
+
 use std::num::NonZeroU32;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use llama_cpp_2::context::LlamaContext;
-use llama_cpp_2::context::params::LlamaContextParams;
+use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
 use llama_cpp_2::context::session::LlamaStateSeqFlags;
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::llama_batch::LlamaBatch;
@@ -18,12 +20,11 @@ use llama_cpp_2::{
     LlamaBackendDeviceType, LogOptions, list_llama_ggml_backend_devices, send_logs_to_tracing,
 };
 
-use super::{BatchToken, Context, ContextSpec, EngineError, Loader, Weights, WeightsSpec};
-use crate::generation::Token;
+use super::{BatchToken, Context, ContextSpec, EngineError, Loader, Vocabulary, Weights, WeightsSpec};
+use crate::generation::{GenerationError, Grammar, Token};
+use crate::policy::{self, FlashAttention};
+use crate::sampling::Constraint;
 use crate::units::DeviceId;
-
-/// Tokens of one decode call; llama.cpp's default for the physical batch.
-const BATCH_TOKENS: u32 = 512;
 
 /// "Offload everything": larger than any model's number of layers.
 const ALL_LAYERS: u32 = 9_999;
@@ -85,21 +86,35 @@ impl Loader for LlamaLoader {
                 let index = gpu_indices().get(number as usize).copied();
                 let index = index.ok_or_else(|| error(format!("llama.cpp does not see gpu{number}")))?;
                 LlamaModelParams::default()
-                    .with_n_gpu_layers(ALL_LAYERS)
+                    .with_n_gpu_layers(spec.gpu_layers.unwrap_or(ALL_LAYERS))
                     .with_devices(&[index])
                     .map_err(|e| error(e.to_string()))?
             }
         };
         let model = LlamaModel::load_from_file(backend(), &spec.path, &params)
             .map_err(|e| error(format!("{e} (llama.cpp's own messages are in the log)")))?;
-        Ok(LlamaWeights { model, making_context: Mutex::new(()) })
+        let vocabulary = Arc::new(read_vocabulary(&model));
+        Ok(LlamaWeights { model, vocabulary, device: spec.device, making_context: Mutex::new(()) })
     }
+}
+
+/// Asks for all tokens at once.
+fn read_vocabulary(model: &LlamaModel) -> Vocabulary {
+    let vocab = model.vocab();
+    let mut piece = Vec::with_capacity(64);
+    Vocabulary::new(vocab.tokens().map(|token| {
+        piece.clear();
+        vocab.token_to_piece_into(token, &mut piece, false, None);
+        (piece.clone(), vocab.is_eog(token))
+    }))
 }
 
 /// A loaded model.
 #[derive(Debug)]
 pub struct LlamaWeights {
     model: LlamaModel,
+    vocabulary: Arc<Vocabulary>,
+    device: DeviceId,
     /// llama.cpp writes to the model while it makes a context: one at a time.
     making_context: Mutex<()>,
 }
@@ -108,11 +123,25 @@ impl LlamaWeights {
     fn new_context(&self, spec: ContextSpec) -> Result<LlamaContext<'_>, EngineError> {
         let _one_at_a_time = self.making_context.lock().unwrap_or_else(PoisonError::into_inner);
         let threads = i32::try_from(spec.threads).unwrap_or(i32::MAX);
+        let kv_cache_type = match spec.kv_cache_type {
+            policy::KvCacheType::F16 => KvCacheType::F16,
+            policy::KvCacheType::Q8_0 => KvCacheType::Q8_0,
+            policy::KvCacheType::Q4_0 => KvCacheType::Q4_0,
+        };
+        // llama.cpp's `enum llama_flash_attn_type`.
+        let flash_attention = match spec.flash_attention {
+            FlashAttention::Auto => -1,
+            FlashAttention::Off => 0,
+            FlashAttention::On => 1,
+        };
         let params = LlamaContextParams::default()
             .with_n_ctx(NonZeroU32::new(spec.context_tokens.saturating_mul(spec.slots)))
             .with_n_seq_max(spec.slots)
-            .with_n_batch(BATCH_TOKENS.max(spec.slots))
-            .with_n_ubatch(BATCH_TOKENS.max(spec.slots))
+            .with_n_batch(batch_tokens(spec))
+            .with_n_ubatch(batch_tokens(spec))
+            .with_type_k(kv_cache_type)
+            .with_type_v(kv_cache_type)
+            .with_flash_attention_policy(flash_attention)
             .with_kv_unified(false)
             .with_n_threads(threads)
             .with_n_threads_batch(threads);
@@ -124,6 +153,11 @@ impl LlamaWeights {
     }
 }
 
+/// Every slot has a place in each decode call.
+fn batch_tokens(spec: ContextSpec) -> u32 {
+    spec.batch_tokens.max(spec.slots)
+}
+
 impl Weights for LlamaWeights {
     type Context<'weights> = LlamaInstance<'weights>;
 
@@ -131,9 +165,26 @@ impl Weights for LlamaWeights {
         Ok(LlamaInstance {
             weights: self,
             context: Some(self.new_context(spec)?),
-            batch: LlamaBatch::new(BATCH_TOKENS.max(spec.slots) as usize, 1),
+            batch: LlamaBatch::new(batch_tokens(spec) as usize, 1),
             spec,
         })
+    }
+
+    fn vocabulary(&self) -> &Arc<Vocabulary> {
+        &self.vocabulary
+    }
+
+    fn tokenize(&self, text: &str) -> Vec<Token> {
+        let vocab = self.model.vocab();
+        let mut tokens = vocab.tokenize(text.as_bytes(), false, true);
+        if vocab.should_add_bos() && tokens.first() != Some(&vocab.bos()) {
+            tokens.insert(0, vocab.bos());
+        }
+        tokens.into_iter().filter_map(|token| Token::try_from(token.0).ok()).collect()
+    }
+
+    fn constraint(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, GenerationError> {
+        grammar::constraint(&self.model, grammar)
     }
 }
 
@@ -154,33 +205,16 @@ impl<'weights> LlamaInstance<'weights> {
     fn context_mut(&mut self) -> &mut LlamaContext<'weights> {
         self.context.as_mut().expect("an instance that lost its context is not used again")
     }
+
+    fn clear(&mut self, slot: u32) {
+        let removed = self.context_mut().clear_kv_cache_seq(Some(slot), None, None);
+        assert_eq!(removed, Ok(true), "a whole sequence can always be removed");
+    }
 }
 
 impl Context for LlamaInstance<'_> {
     fn spec(&self) -> ContextSpec {
         self.spec
-    }
-
-    fn tokenize(&self, text: &str) -> Vec<Token> {
-        let vocab = self.weights.model.vocab();
-        let mut tokens = vocab.tokenize(text.as_bytes(), false, true);
-        if vocab.should_add_bos() && tokens.first() != Some(&vocab.bos()) {
-            tokens.insert(0, vocab.bos());
-        }
-        tokens.into_iter().filter_map(|token| Token::try_from(token.0).ok()).collect()
-    }
-
-    fn vocab_tokens(&self) -> u32 {
-        u32::try_from(self.weights.model.n_vocab()).unwrap_or(0)
-    }
-
-    fn append_piece(&self, token: Token, out: &mut Vec<u8>) {
-        out.reserve(32);
-        self.weights.model.vocab().token_to_piece_into(llama_token(token), out, false, None);
-    }
-
-    fn ends_generation(&self, token: Token) -> bool {
-        self.weights.model.vocab().is_eog(llama_token(token))
     }
 
     fn decode(&mut self, batch: &[BatchToken]) -> Result<(), EngineError> {
@@ -200,16 +234,38 @@ impl Context for LlamaInstance<'_> {
     }
 
     fn max_batch_tokens(&self) -> usize {
-        BATCH_TOKENS.max(self.spec.slots) as usize
+        batch_tokens(self.spec) as usize
+    }
+
+    fn max_gap(&self) -> usize {
+        // What one more token costs beside what one more pass over the weights costs.
+        if self.weights.device == DeviceId::Host { 2 } else { 16 }
     }
 
     fn logits(&self, row: usize) -> &[f32] {
         self.context().get_logits_ith(i32::try_from(row).expect("batches are small"))
     }
 
-    fn clear(&mut self, slot: u32) {
-        let removed = self.context_mut().clear_kv_cache_seq(Some(slot), None, None);
-        assert_eq!(removed, Ok(true), "a whole sequence can always be removed");
+    fn truncate(&mut self, slot: u32, keep: u32) -> bool {
+        let removed = self.context_mut().clear_kv_cache_seq(Some(slot), Some(keep), None);
+        let removed = removed.expect("slots and positions are bounded by the policy");
+        if !removed {
+            self.clear(slot);
+        }
+        removed
+    }
+
+    fn copy(&mut self, from: u32, to: u32, keep: u32) -> bool {
+        let copied = self.context_mut().copy_kv_cache_seq(position(from), position(to), None, None);
+        copied.expect("the whole slot is copied, without positions that could be wrong");
+        self.truncate(to, keep)
+    }
+
+    fn shift(&mut self, slot: u32, from: u32, count: u32) -> bool {
+        let (slot, behind, count) = (position(slot), from + count, position(count));
+        let context = self.context_mut();
+        context.kv_cache_seq_rm(slot, Some(from), Some(behind)).is_ok()
+            && context.kv_cache_seq_add(slot, Some(behind), None, -count).is_ok()
     }
 
     /// llama-cpp-2 fixes the threads when it makes a context, so a new one takes over the sequences' states.

@@ -2,9 +2,14 @@
 //!
 //! Plain values shared by the API, the pool and the engine; no behaviour beyond them.
 
+mod settings;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+pub use settings::{
+    Dry, Grammar, Mirostat, MirostatVersion, Penalties, SamplingSettings, TokenLogprob, TokenLogprobs, Xtc,
+};
 
 /// The number of a token in a model's vocabulary.
 pub type Token = u32;
@@ -19,19 +24,6 @@ pub enum Prompt {
     Tokens(Vec<Token>),
 }
 
-/// How the next token is chosen from the logits; see [`crate::sampling`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SamplingSettings {
-    /// Divides the logits; 0 always takes the likeliest token.
-    pub temperature: f32,
-    /// Only the `top_k` likeliest tokens are candidates; 0 keeps all.
-    pub top_k: u32,
-    /// Only the likeliest tokens whose probabilities sum to `top_p` are candidates; 1 keeps all.
-    pub top_p: f32,
-    /// Decides every random draw together with the number of the token.
-    pub seed: u64,
-}
-
 /// One request, validated, for one slot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GenerationRequest {
@@ -43,6 +35,31 @@ pub struct GenerationRequest {
     pub max_tokens: Option<u32>,
     /// Generation ends before the first of these; none is empty.
     pub stop: Vec<String>,
+    /// The token that ends a turn is never chosen.
+    pub ignore_eos: bool,
+    /// What the text must conform to.
+    pub grammar: Option<Grammar>,
+    /// Tell the probability of each token, and of this many likeliest ones at its place; `None` tells nothing.
+    pub logprobs: Option<u32>,
+    /// Whether the beginning of the prompt may come from the KV cache of earlier requests.
+    pub reuse_prefix: bool,
+}
+
+impl GenerationRequest {
+    /// A request that leaves everything but the prompt at its default.
+    #[must_use]
+    pub fn new(prompt: Prompt) -> Self {
+        Self {
+            prompt,
+            sampling: SamplingSettings::default(),
+            max_tokens: None,
+            stop: Vec::new(),
+            ignore_eos: false,
+            grammar: None,
+            logprobs: None,
+            reuse_prefix: true,
+        }
+    }
 }
 
 /// What an instance shall do for one slot: a request, from its beginning or from where another instance left it.
@@ -76,20 +93,22 @@ pub enum FinishReason {
 pub struct Usage {
     /// Tokens of the prompt, special tokens included.
     pub prompt_tokens: u32,
+    /// Those of them that were not computed for this request, because the KV cache had them.
+    pub cached_tokens: u32,
     /// Tokens generated, the one that ended the turn included.
     pub completion_tokens: u32,
 }
 
 /// What an engine tells about one sequence, in this order: `Started`, any number of `Token`, `Finished`; or
 /// `Failed` at any point, after which nothing follows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
     /// The prompt was accepted.
     Started {
         /// Tokens of the prompt.
         prompt_tokens: u32,
     },
-    /// One more token, after which the generation goes on. Token and text come together, so that whoever knows all
+    /// One more token that belongs to the text. Token and text come together, so that whoever knows all
     /// tokens so far also has all text that they made certain, and can have the rest generated elsewhere.
     Token {
         /// The token.
@@ -97,6 +116,8 @@ pub enum Event {
         /// The text that it made certain: whole characters, free of stop strings, possibly of several tokens;
         /// often empty.
         text: String,
+        /// Its probability, if the request asked for it.
+        logprobs: Option<Box<TokenLogprobs>>,
     },
     /// The generation ended by itself.
     Finished {
@@ -136,9 +157,19 @@ pub enum GenerationError {
     /// Nothing to continue.
     #[error("the prompt is empty; give at least one token")]
     PromptEmpty,
+    /// The grammar or JSON schema cannot be used.
+    #[error("{field}: {reason}")]
+    Grammar {
+        /// `grammar` or `json_schema`.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A token id outside of the vocabulary.
-    #[error("the prompt has the token id {token}, the vocabulary ends at {last}")]
+    #[error("{place} has the token id {token}, the vocabulary ends at {last}")]
     UnknownToken {
+        /// Where: the prompt or `logit_bias`.
+        place: String,
         /// The id given.
         token: Token,
         /// The largest id there is.
