@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use modelpool::engine::llama::{LlamaInstance, LlamaLoader, LlamaWeights};
-use modelpool::engine::{Context, ContextSpec, Engine, Loader, Weights, WeightsSpec};
+use modelpool::engine::llama::{LlamaLoader, LlamaWeights};
+use modelpool::engine::{ContextSpec, InlineEngine, Loader, Weights, WeightsSpec};
 use modelpool::generation::{
     Event, EventSink, FinishReason, GenerationRequest, Loss, Prompt, SamplingSettings, SequenceSpec, Token,
 };
@@ -35,7 +35,7 @@ fn weights() -> LlamaWeights {
 }
 
 fn spec(slots: u32, threads: u32) -> ContextSpec {
-    ContextSpec { slots, context_tokens: 1024, threads }
+    ContextSpec::sized(slots, 1024, threads)
 }
 
 fn request(prompt: &str) -> GenerationRequest {
@@ -62,7 +62,7 @@ impl EventSink for Recorder {
     }
 }
 
-fn admit(engine: &mut Engine<LlamaInstance<'_>>, request: impl Into<SequenceSpec>) -> Events {
+fn admit(engine: &mut InlineEngine<'_, LlamaWeights>, request: impl Into<SequenceSpec>) -> Events {
     let events = Events::default();
     engine.admit(request.into(), Box::new(Recorder(Arc::clone(&events))));
     events
@@ -85,7 +85,7 @@ fn outcome(events: &Events) -> (String, Option<FinishReason>) {
     (text, end)
 }
 
-fn run(engine: &mut Engine<LlamaInstance<'_>>) {
+fn run(engine: &mut InlineEngine<'_, LlamaWeights>) {
     while !engine.is_idle() {
         engine.step().unwrap();
     }
@@ -103,10 +103,9 @@ fn equal(references: &[Reference], answers: &[Events]) -> usize {
 
 #[test]
 fn prompts_become_the_tokens_of_training() {
-    let weights = weights();
-    let context = weights.context(spec(1, 1)).unwrap();
+    let weights = &weights();
     for reference in references() {
-        assert_eq!(context.tokenize(&reference.prompt), reference.prompt_ids, "{}", reference.prompt);
+        assert_eq!(weights.tokenize(&reference.prompt), reference.prompt_ids, "{}", reference.prompt);
     }
 }
 
@@ -115,8 +114,8 @@ fn prompts_become_the_tokens_of_training() {
 #[test]
 fn answers_are_those_of_training_alone_and_together() {
     let references = references();
-    let weights = weights();
-    let mut engine = Engine::new(weights.context(spec(1, 2)).unwrap());
+    let weights = &weights();
+    let mut engine = InlineEngine::new(weights, spec(1, 2)).unwrap();
     let alone: Vec<Events> = references
         .iter()
         .map(|reference| {
@@ -128,7 +127,7 @@ fn answers_are_those_of_training_alone_and_together() {
     let equal_alone = equal(&references, &alone);
     assert!(equal_alone >= 47, "{equal_alone} of {} alone", references.len());
 
-    let mut engine = Engine::new(weights.context(spec(8, 2)).unwrap());
+    let mut engine = InlineEngine::new(weights, spec(8, 2)).unwrap();
     let mut together = Vec::new();
     for group in references.chunks(8) {
         for reference in group {
@@ -145,8 +144,8 @@ fn answers_are_those_of_training_alone_and_together() {
 #[test]
 fn a_change_of_threads_keeps_the_sequences() {
     let reference = &references()[0];
-    let weights = weights();
-    let mut engine = Engine::new(weights.context(spec(4, 2)).unwrap());
+    let weights = &weights();
+    let mut engine = InlineEngine::new(weights, spec(4, 2)).unwrap();
     let first = admit(&mut engine, request(&reference.prompt));
     for threads in [1, 2, 1] {
         for _ in 0..5 {
@@ -163,12 +162,11 @@ fn a_change_of_threads_keeps_the_sequences() {
 #[test]
 fn two_contexts_share_one_model_in_two_threads() {
     let references = references();
-    let weights = weights();
+    let weights = &weights();
     std::thread::scope(|scope| {
         for half in references.chunks(references.len() / 2) {
-            let weights = &weights;
             scope.spawn(move || {
-                let mut engine = Engine::new(weights.context(spec(4, 1)).unwrap());
+                let mut engine = InlineEngine::new(weights, spec(4, 1)).unwrap();
                 for reference in half.iter().take(8) {
                     let events = admit(&mut engine, request(&reference.prompt));
                     run(&mut engine);
@@ -183,24 +181,20 @@ fn two_contexts_share_one_model_in_two_threads() {
 /// they are what was written.
 #[test]
 fn the_bytes_of_tokens_are_those_of_the_text() {
-    let weights = weights();
-    let context = weights.context(spec(1, 1)).unwrap();
+    let weights = &weights();
     let text = "A whale: \u{1f433}, a caf\u{e9}.";
-    let mut pieces = Vec::new();
-    for token in context.tokenize(text) {
-        let mut piece = Vec::new();
-        context.append_piece(token, &mut piece);
-        pieces.push(piece);
-    }
+    let vocabulary = weights.vocabulary();
+    let pieces: Vec<_> =
+        weights.tokenize(text).into_iter().map(|token| vocabulary.piece(token).to_vec()).collect();
     assert!(pieces.iter().any(|piece| std::str::from_utf8(piece).is_err()), "{pieces:?}");
     assert_eq!(String::from_utf8(pieces.concat()).unwrap(), text);
 }
 
 #[test]
 fn a_seed_gives_the_same_text_again() {
-    let weights = weights();
+    let weights = &weights();
     let text = |seed| {
-        let mut engine = Engine::new(weights.context(spec(4, 1)).unwrap());
+        let mut engine = InlineEngine::new(weights, spec(4, 1)).unwrap();
         let warm = SamplingSettings {
             temperature: 0.9,
             top_k: 40,
@@ -231,8 +225,8 @@ fn files_that_are_no_model_give_an_error() {
 /// tokens that were sent.
 #[test]
 fn an_interrupted_answer_goes_on_as_a_fresh_request_from_prompt_and_prefix() {
-    let weights = weights();
-    let mut engine = Engine::new(weights.context(spec(1, 1)).unwrap());
+    let weights = &weights();
+    let mut engine = InlineEngine::new(weights, spec(1, 1)).unwrap();
     for reference in references().iter().step_by(6) {
         let whole = admit(&mut engine, request(&reference.prompt));
         run(&mut engine);

@@ -5,8 +5,9 @@
 //! first served, so that a long prompt never stalls the sequences that are already answering.
 
 mod budget;
+pub mod gaps;
 
-pub use budget::PrefillBudget;
+pub use budget::{PrefillBudget, StepLoad};
 
 /// What one sequence needs next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +38,20 @@ pub struct Share {
     pub tokens: usize,
     /// Whether nothing remains after them, so that logits are wanted.
     pub last: bool,
+    /// Whether it is one token that is forgotten afterwards; see [`gaps`].
+    pub filler: bool,
 }
 
-/// Plans the next step. `needs` come in order of arrival; shares come out in the same order, without empty ones.
+impl Share {
+    /// One token that is forgotten afterwards.
+    #[must_use]
+    pub const fn filler(slot: usize) -> Self {
+        Self { slot, tokens: 1, last: false, filler: true }
+    }
+}
+
+/// Plans the next step. `needs` come in order of arrival, and prompts are served in it; shares come out ordered by slot,
+/// without empty ones.
 #[must_use]
 pub fn plan(needs: &[Need], limits: Limits) -> Vec<Share> {
     let decoding = needs.iter().filter(|need| !need.prefill).count();
@@ -52,9 +64,11 @@ pub fn plan(needs: &[Need], limits: Limits) -> Vec<Share> {
             prefill_left -= tokens;
         }
         if tokens > 0 {
-            shares.push(Share { slot: need.slot, tokens, last: tokens == need.pending_tokens });
+            let last = tokens == need.pending_tokens;
+            shares.push(Share { slot: need.slot, tokens, last, filler: false });
         }
     }
+    shares.sort_unstable_by_key(|share| share.slot);
     shares
 }
 

@@ -34,6 +34,8 @@ pub struct Controls {
     pub loads: AtomicU64,
     /// Contexts alive.
     pub contexts: AtomicU64,
+    /// Tokens decoded by all contexts.
+    pub decoded: AtomicU64,
 }
 
 /// Loads fake weights.
@@ -66,11 +68,24 @@ pub struct FakeWeights {
     vocabulary: Arc<Vocabulary>,
 }
 
+impl Default for FakeWeights {
+    /// Weights with their own controls.
+    fn default() -> Self {
+        Self::new(Arc::default())
+    }
+}
+
 impl FakeWeights {
     fn new(controls: Arc<Controls>) -> Self {
         let bytes = (0..=u8::MAX).map(|byte| (vec![byte], false));
         let vocabulary = Arc::new(Vocabulary::new(bytes.chain([(Vec::new(), true)])));
         Self { controls, vocabulary }
+    }
+
+    /// What a test can change.
+    #[must_use]
+    pub fn controls(&self) -> Arc<Controls> {
+        Arc::clone(&self.controls)
     }
 }
 
@@ -132,20 +147,6 @@ pub struct FakeContext {
     logits: Vec<Option<Vec<f32>>>,
 }
 
-impl FakeContext {
-    /// A context with its own controls.
-    #[must_use]
-    pub fn new(spec: ContextSpec) -> Self {
-        FakeWeights::new(Arc::default()).context(spec).expect("fake contexts never fail")
-    }
-
-    /// What a test can change.
-    #[must_use]
-    pub fn controls(&self) -> Arc<Controls> {
-        Arc::clone(&self.controls)
-    }
-}
-
 impl Drop for FakeContext {
     fn drop(&mut self) {
         self.controls.contexts.fetch_sub(1, Ordering::Relaxed);
@@ -178,6 +179,7 @@ impl Context for FakeContext {
         if self.controls.fail_next_decode.swap(false, Ordering::Relaxed) || always {
             return Err(EngineError::Decode("told to fail".into()));
         }
+        self.controls.decoded.fetch_add(batch.len() as u64, Ordering::Relaxed);
         self.logits.clear();
         assert!(batch.is_sorted_by_key(|entry| entry.slot), "a batch is ordered by slot");
         for entry in batch {
@@ -221,6 +223,18 @@ impl Context for FakeContext {
     fn shift(&mut self, slot: u32, from: u32, count: u32) -> bool {
         self.cache[slot as usize].drain(from as usize..(from + count) as usize);
         true
+    }
+
+    fn keep(&mut self, slot: u32, tokens: &[Token]) {
+        assert_eq!(self.cache[slot as usize], tokens, "what is kept is what the slot holds");
+    }
+
+    fn restore(&mut self, _slot: u32, _tokens: &[Token], _least: usize) -> u32 {
+        0
+    }
+
+    fn sampling_threads(&self) -> usize {
+        2
     }
 
     fn set_threads(&mut self, threads: u32) -> Result<(), EngineError> {

@@ -201,6 +201,18 @@ impl<C: Context> Context for FaultyContext<'_, C> {
         self.inner.shift(slot, from, count)
     }
 
+    fn keep(&mut self, slot: u32, tokens: &[Token]) {
+        self.inner.keep(slot, tokens);
+    }
+
+    fn restore(&mut self, slot: u32, tokens: &[Token], least: usize) -> u32 {
+        self.inner.restore(slot, tokens, least)
+    }
+
+    fn sampling_threads(&self) -> usize {
+        self.inner.sampling_threads()
+    }
+
     fn set_threads(&mut self, threads: u32) -> Result<(), EngineError> {
         self.inner.set_threads(threads)
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{ContextSpec, Weights};
 use crate::generation::{GenerationError, GenerationRequest, Prompt, SequenceSpec, Token};
 use crate::policy::ContextOverflow;
-use crate::sampling::Constraint;
+use crate::sampling::{Constraint, Sampler};
 
 /// First tokens of a text that are never forgotten. Models put much attention on the first few, whatever they are;
 /// four suffice (Xiao et al., "Efficient streaming language models with attention sinks", 2023,
@@ -26,6 +26,8 @@ pub struct Prepared {
     pub(super) prompt_tokens: usize,
     /// All that other instances generated.
     pub(super) generated: Vec<Token>,
+    /// Chooses its tokens.
+    pub(super) sampler: Sampler,
     /// What its text must conform to.
     pub(super) constraint: Option<Box<dyn Constraint>>,
 }
@@ -68,7 +70,17 @@ pub fn prepare<W: Weights>(
     if let Some(constraint) = &mut constraint {
         generated.iter().for_each(|token| constraint.accept(*token));
     }
-    Ok(Prepared { request, tokens, prompt_tokens, generated, constraint })
+    let sampler = sampler(weights, &request, &tokens);
+    Ok(Prepared { request, tokens, prompt_tokens, generated, sampler, constraint })
+}
+
+/// What chooses the tokens that follow `tokens`.
+fn sampler<W: Weights>(weights: &W, request: &GenerationRequest, tokens: &[Token]) -> Sampler {
+    let never = if request.ignore_eos { weights.vocabulary().end_of_generation() } else { &[] };
+    let breakers = Arc::default();
+    let mut sampler = Sampler::new(request.sampling.clone(), request.logprobs, never, breakers);
+    tokens.iter().for_each(|token| sampler.accept(*token));
+    sampler
 }
 
 fn check_tokens(

@@ -1,97 +1,78 @@
-//! The iteration loop: admit, plan, decode, sample, emit.
+//! The iteration loop: admit, plan, decode, sample, tell.
 //!
-//! A failed decode call loses the sequences that were in it, and no others; a prompt that cannot be served ends
-//! its own sequence before it takes part. A sequence that another instance began goes on where that one stopped:
-//! what it generated is computed again as prefill, and its text and its random draws continue.
+//! A failed decode call loses the sequences that were in it, and no others. A sequence that another instance began
+//! goes on where that one stopped: what it generated is computed again as prefill, and its text and its random draws
+//! continue. What the loop tells becomes text and events in an [`Emitter`](super::Emitter).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::text::{Piece, TextAssembler};
-use super::{BatchToken, Context, EngineError, Prepared, Vocabulary, intake};
-use crate::batching::{self, Limits, Need, PrefillBudget, Share};
-use crate::generation::{
-    Event, EventSink, FinishReason, GenerationError, Loss, SamplingSettings, Suspicion, Token, Usage,
-};
-use crate::sampling::{self, Candidate};
+use super::crew::{Crew, Draw};
+use super::emission::{Begun, Emission, News, Number, Over};
+use super::intake::SINK_TOKENS;
+use super::prefix::{self, Origin};
+use super::slot::{Sequence, Slot};
+use super::{BatchToken, Context, EngineError, Prepared, Vocabulary};
+use crate::batching::{self, Limits, Need, PrefillBudget, Share, StepLoad, gaps};
+use crate::generation::{EventSink, GenerationError, Loss, Suspicion};
+use crate::policy::ContextOverflow;
+use crate::sampling::Choice;
 
-/// Most prompt tokens of one step. 512 is llama.cpp's physical batch (`n_ubatch`): more would only run one after the
-/// other inside the same call, while the decoding sequences wait.
-const MAX_PREFILL_TOKENS: usize = 512;
 /// Prompt tokens of the first step, before anything is measured.
 const FIRST_PREFILL_TOKENS: usize = 128;
-
-/// One sequence in a slot.
-struct Sequence {
-    sink: Box<dyn EventSink>,
-    /// Prompt and generated tokens.
-    tokens: Vec<Token>,
-    /// How many of them are in the KV cache.
-    computed: usize,
-    usage: Usage,
-    /// Whether the next token is the first one here: all before it is prefill, also what others generated.
-    prefill: bool,
-    max_tokens: u32,
-    sampling: SamplingSettings,
-    text: TextAssembler,
-    /// Order of arrival.
-    number: u64,
-}
-
-impl Sequence {
-    /// The text still held back.
-    fn take_text(&mut self) -> String {
-        std::mem::replace(&mut self.text, TextAssembler::new(Vec::new())).finish()
-    }
-
-    fn need(&self, slot: usize) -> Need {
-        Need { slot, pending_tokens: self.tokens.len() - self.computed, prefill: self.prefill }
-    }
-}
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepReport {
-    /// Prompt tokens computed.
-    pub prefill_tokens: usize,
+    /// What it computed.
+    pub load: StepLoad,
     /// Tokens generated.
     pub generated_tokens: usize,
-    /// Sequences given up because nobody listened any more.
-    pub abandoned: usize,
+    /// Sequences that ended because a stop string was reached or nobody listened any more.
+    pub released: usize,
 }
 
 /// Runs the sequences of one instance.
 pub struct Engine<C> {
     context: C,
     vocabulary: Arc<Vocabulary>,
-    /// Each slot's sequence.
-    slots: Vec<Option<Sequence>>,
-    arrivals: u64,
+    slots: Vec<Slot>,
+    /// Sequences so far; also the time of which slots remember when they were used.
+    arrivals: Number,
     prefill: PrefillBudget,
     batch: Vec<BatchToken>,
-    candidates: Vec<Candidate>,
+    told: Vec<Emission>,
+    crew: Crew,
 }
 
 impl<C: Context> Engine<C> {
     /// An engine without sequences.
     #[must_use]
     pub fn new(context: C, vocabulary: Arc<Vocabulary>) -> Self {
-        let slots = context.spec().slots as usize;
+        let spec = context.spec();
+        let max_prefill = context.max_batch_tokens();
         Self {
-            context,
             vocabulary,
-            slots: std::iter::repeat_with(|| None).take(slots).collect(),
+            slots: std::iter::repeat_with(Slot::default).take(spec.slots as usize).collect(),
             arrivals: 0,
-            prefill: PrefillBudget::new(FIRST_PREFILL_TOKENS, MAX_PREFILL_TOKENS),
+            prefill: PrefillBudget::new(FIRST_PREFILL_TOKENS.min(max_prefill), max_prefill, spec.target_itl),
             batch: Vec::new(),
-            candidates: Vec::new(),
+            told: Vec::new(),
+            crew: Crew::new(context.sampling_threads()),
+            context,
         }
     }
 
     /// Whether there is nothing to compute.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.slots.iter().all(Option::is_none)
+        self.slots.iter().all(|slot| slot.sequence.is_none())
+    }
+
+    /// What was told since the last call; to be given to an [`Emitter`](super::Emitter) in this order.
+    pub fn take_emissions(&mut self) -> Vec<Emission> {
+        std::mem::take(&mut self.told)
     }
 
     /// See [`Context::set_threads`]; the sequences are lost if the context is.
@@ -104,198 +85,307 @@ impl<C: Context> Engine<C> {
     }
 
     /// Puts a request into a free slot, or tells its sink why not.
-    pub fn admit(&mut self, prepared: Prepared, mut sink: Box<dyn EventSink>) {
-        let Prepared { request, tokens, prompt_tokens, generated, .. } = prepared;
-        let Some(slot) = self.slots.iter().position(Option::is_none) else {
+    pub fn admit(&mut self, prepared: Prepared, sink: Box<dyn EventSink>) {
+        let holdings: Vec<_> = self.slots.iter().map(Slot::holding).collect();
+        let Some(at) = prefix::choose_slot(&holdings, &prepared.tokens, self.context.max_gap()) else {
             // The pool leases no more slots than there are; should it ever, the request finds another one.
             return sink.lost(Loss::Undelivered);
         };
-        let prompt_tokens = u32::try_from(prompt_tokens).unwrap_or(u32::MAX);
-        let room = self.context.spec().context_tokens - prompt_tokens;
-        sink.emit(Event::Started { prompt_tokens });
-        let mut text = TextAssembler::new(request.stop.clone());
-        for &token in &generated {
-            // What it makes certain was sent by the instance that generated it.
-            text.push(self.vocabulary.piece(token));
-        }
-        let usage =
-            Usage { prompt_tokens, cached_tokens: 0, completion_tokens: intake::token_count(&generated) };
         self.arrivals += 1;
-        let sequence = Sequence {
-            sink,
-            tokens,
-            computed: 0,
-            usage,
-            prefill: true,
-            max_tokens: request.max_tokens.map_or(room, |limit| limit.min(room)),
-            sampling: request.sampling.clone(),
-            text,
-            number: self.arrivals,
-        };
-        let complete = usage.completion_tokens >= sequence.max_tokens;
-        self.slots[slot] = Some(sequence);
+        let number = self.arrivals;
+        let over = Over::default();
+        let spec = self.context.spec();
+        let (sequence, generated) = Sequence::new(prepared, number, Arc::clone(&over), &spec);
+        self.tell(
+            number,
+            News::Begun(Begun {
+                sink,
+                over,
+                stop: sequence.request.stop.clone(),
+                prompt_tokens: u32::try_from(sequence.prompt_tokens).unwrap_or(u32::MAX),
+                generated,
+            }),
+        );
+        let complete = sequence.is_complete();
+        self.slots[at].sequence = Some(sequence);
+        self.slots[at].used = number;
         if complete {
-            self.finish(slot, FinishReason::Length);
+            self.end(at, News::Length);
         }
     }
 
-    /// One iteration: gives up abandoned sequences, then computes and emits one token of each sequence that is
-    /// past its prompt.
+    /// One iteration: frees the slots of sequences that are over, then computes and tells one token of each sequence
+    /// that is past its prompt.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Decode`]; the sequences of that call have been failed, the engine can go on.
+    /// [`EngineError::Decode`]; the sequences of that call are lost, the engine can go on.
     pub fn step(&mut self) -> Result<StepReport, EngineError> {
-        let mut report = StepReport { abandoned: self.drop_abandoned(), ..StepReport::default() };
-        let mut shares = batching::plan(&self.needs(), self.limits());
-        shares.sort_unstable_by_key(|share| share.slot);
+        let mut report = StepReport { released: self.release_over(), ..StepReport::default() };
+        self.attach();
+        self.make_room();
+        let shares = self.plan();
         if shares.is_empty() {
             return Ok(report);
         }
         let rows = self.fill_batch(&shares);
         if let Err(error) = self.context.decode(&self.batch) {
-            let suspicion = if shares.len() == 1 { Suspicion::Alone } else { Suspicion::Shared };
-            for share in &shares {
-                self.lose(share.slot, &error, suspicion);
-            }
+            self.lose(&shares, &error);
             return Err(error);
         }
-        for (share, row) in shares.iter().zip(rows) {
-            let sequence = self.slots[share.slot].as_mut().expect("planned slots hold sequences");
-            sequence.computed += share.tokens;
-            if sequence.prefill {
-                report.prefill_tokens += share.tokens;
-            }
-            if share.last {
-                report.generated_tokens += 1;
-                self.advance(share.slot, row);
-            }
+        for share in &shares {
+            report.load.prefill_tokens += self.computed(share);
+        }
+        let chosen = self.choose(&rows);
+        report.generated_tokens = chosen.len();
+        for (at, choice) in chosen {
+            report.load.decoding += usize::from(!self.sequence(at).prefill);
+            self.advance(at, choice);
         }
         Ok(report)
     }
 
-    /// Ends every sequence, because the instance stops.
+    /// Learns from the time that a step took how much prompt the next ones may have.
+    pub fn pace(&mut self, report: StepReport, took: Duration) {
+        self.prefill.measured(report.load, took);
+    }
+
+    /// Ends every sequence, because the instance stops, and keeps what the KV cache holds for instances to come.
     pub fn stop(&mut self) {
-        for slot in 0..self.slots.len() {
-            if let Some(mut sequence) = self.release(slot) {
-                sequence.sink.emit(Event::Failed(GenerationError::Stopped));
+        for at in 0..self.slots.len() {
+            if self.slots[at].sequence.is_some() {
+                self.end(at, News::Failed(GenerationError::Stopped));
+            }
+        }
+        let mut slots: Vec<(usize, &Slot)> = self.slots.iter().enumerate().collect();
+        slots.sort_by_key(|(_, slot)| std::cmp::Reverse(slot.used));
+        for (at, slot) in slots {
+            self.context.keep(slot_number(at), &slot.kept);
+        }
+    }
+
+    fn tell(&mut self, number: Number, news: News) {
+        self.told.push(Emission { number, news });
+    }
+
+    fn sequence(&mut self, at: usize) -> &mut Sequence {
+        self.slots[at].sequence.as_mut().expect("planned slots hold sequences")
+    }
+
+    /// Frees the slots of which the emitter said that their sequences are over.
+    fn release_over(&mut self) -> usize {
+        let over = |slot: &Slot| slot.sequence.as_ref().is_some_and(|s| s.over.load(Ordering::Relaxed));
+        let over: Vec<usize> = (0..self.slots.len()).filter(|at| over(&self.slots[*at])).collect();
+        for at in &over {
+            self.end(*at, News::Released);
+        }
+        over.len()
+    }
+
+    /// Slots with sequences, in order of arrival.
+    fn in_order(&self, wanted: impl Fn(&Sequence) -> bool) -> Vec<usize> {
+        let number = |at: &usize| self.slots[*at].sequence.as_ref().map(|sequence| sequence.number);
+        let wanted = |at: &usize| self.slots[*at].sequence.as_ref().is_some_and(&wanted);
+        let mut found: Vec<usize> = (0..self.slots.len()).filter(wanted).collect();
+        found.sort_unstable_by_key(number);
+        found
+    }
+
+    /// Decides for new sequences where the beginning of their prompts comes from.
+    fn attach(&mut self) {
+        for at in self.in_order(|sequence| !sequence.attached) {
+            let context_tokens = self.context.spec().context_tokens as usize;
+            let sequence = self.slots[at].sequence.as_ref().expect("found above");
+            let found = if sequence.request.reuse_prefix {
+                let holdings: Vec<_> = self.slots.iter().map(Slot::holding).collect();
+                prefix::origin(&holdings, at, &sequence.tokens, context_tokens)
+            } else {
+                Origin::Own(0)
+            };
+            let number = sequence.number;
+            if let Some(cached) = self.take_prefix(at, found) {
+                self.slots[at].attach(cached);
+                if cached > 0 {
+                    self.tell(number, News::Cached(u32::try_from(cached).unwrap_or(u32::MAX)));
+                }
             }
         }
     }
 
-    fn limits(&self) -> Limits {
-        let max_batch_tokens = self.context.max_batch_tokens();
-        Limits { max_batch_tokens, max_prefill_tokens: self.prefill.tokens() }
+    /// Brings the beginning of a prompt into its slot; how many tokens, or `None` if it is worth waiting for.
+    fn take_prefix(&mut self, at: usize, found: Origin) -> Option<usize> {
+        let slot = slot_number(at);
+        let sequence = self.slots[at].sequence.as_ref().expect("only sequences are attached");
+        let (cached, taken) = match found {
+            Origin::Awaited => return None,
+            Origin::Own(cached) | Origin::Other(_, cached) => {
+                let reusable = &sequence.tokens[..sequence.tokens.len() - 1];
+                let kept = if sequence.request.reuse_prefix {
+                    self.context.restore(slot, reusable, prefix::worth_restoring(cached))
+                } else {
+                    0
+                };
+                if kept > 0 { (kept as usize, true) } else { (cached, false) }
+            }
+        };
+        let keep = u32::try_from(cached).expect("a context has fewer than 2^32 tokens");
+        let held = match found {
+            _ if taken => true,
+            Origin::Other(from, _) => self.context.copy(slot_number(from), slot, keep),
+            _ => self.context.truncate(slot, keep),
+        };
+        Some(if held { cached } else { 0 })
     }
 
-    /// Learns from the time that a step took how much prompt the next ones may have.
-    pub fn pace(&mut self, report: StepReport, took: Duration) {
-        self.prefill.measured(report.prefill_tokens, took);
-    }
-
-    fn drop_abandoned(&mut self) -> usize {
-        let abandoned: Vec<usize> = (0..self.slots.len())
-            .filter(|slot| self.slots[*slot].as_ref().is_some_and(|sequence| !sequence.sink.wanted()))
-            .collect();
-        for slot in &abandoned {
-            drop(self.release(*slot));
+    /// Lets answers that fill their context forget the oldest part of the text, if the policy wants that.
+    fn make_room(&mut self) {
+        let spec = self.context.spec();
+        if spec.overflow != ContextOverflow::Shift {
+            return;
         }
-        abandoned.len()
+        for at in self.in_order(|sequence| sequence.tokens.len() > spec.context_tokens as usize) {
+            let keep = SINK_TOKENS.min(spec.context_tokens as usize / 4);
+            let count = (spec.context_tokens as usize - keep) / 2;
+            let number = |count: usize| u32::try_from(count).expect("a context has fewer than 2^32 tokens");
+            if self.context.shift(slot_number(at), number(keep), number(count)) {
+                self.sequence(at).forget(keep, count);
+            } else {
+                self.end(at, News::Length);
+            }
+        }
     }
 
-    /// What each sequence needs, in order of arrival.
-    fn needs(&self) -> Vec<Need> {
-        let mut sequences: Vec<(u64, Need)> = self
-            .slots
-            .iter()
-            .enumerate()
-            .filter_map(|(slot, sequence)| sequence.as_ref().map(|s| (s.number, s.need(slot))))
-            .collect();
-        sequences.sort_unstable_by_key(|(number, _)| *number);
-        sequences.into_iter().map(|(_, need)| need).collect()
+    /// Which slots compute how many tokens.
+    fn plan(&self) -> Vec<Share> {
+        let computing = self.in_order(|sequence| sequence.attached);
+        let sequences = computing.iter().map(|&at| (at, self.slots[at].sequence.as_ref()));
+        let needs: Vec<Need> =
+            sequences.filter_map(|(at, sequence)| sequence.map(|sequence| sequence.need(at))).collect();
+        let prompts = needs.iter().filter(|need| need.prefill).count();
+        let max_batch_tokens = self.context.max_batch_tokens();
+        let max_prefill_tokens = self.prefill.tokens(needs.len() - prompts, prompts);
+        let mut shares = batching::plan(&needs, Limits { max_batch_tokens, max_prefill_tokens });
+        let room = max_batch_tokens - shares.iter().map(|share| share.tokens).sum::<usize>();
+        let context_tokens = self.context.spec().context_tokens as usize;
+        let can_fill = |at: usize| self.slots[at].held() < context_tokens;
+        gaps::fill(&mut shares, self.context.max_gap(), room, can_fill);
+        shares
     }
 
-    /// Fills the batch and returns, for each share, the row of its last token.
-    fn fill_batch(&mut self, shares: &[Share]) -> Vec<usize> {
+    /// Fills the batch and returns the rows after which tokens are chosen, with their slots.
+    fn fill_batch(&mut self, shares: &[Share]) -> Vec<(usize, usize)> {
         self.batch.clear();
         let mut rows = Vec::with_capacity(shares.len());
         for share in shares {
-            let sequence = self.slots[share.slot].as_ref().expect("planned slots hold sequences");
-            let range = sequence.computed..sequence.computed + share.tokens;
-            for position in range.clone() {
+            let slot = &self.slots[share.slot];
+            let held = slot.held();
+            for position in held..held + share.tokens {
                 self.batch.push(BatchToken {
-                    token: sequence.tokens[position],
+                    token: if share.filler { 0 } else { slot.pending(position) },
                     position: u32::try_from(position).expect("a context has fewer than 2^32 tokens"),
-                    slot: u32::try_from(share.slot).expect("slots are few"),
-                    wants_logits: share.last && position + 1 == range.end,
+                    slot: slot_number(share.slot),
+                    wants_logits: share.last && position + 1 == held + share.tokens,
                 });
             }
-            rows.push(self.batch.len() - 1);
+            if share.last {
+                rows.push((share.slot, self.batch.len() - 1));
+            }
         }
         rows
     }
 
-    /// Samples the next token of a slot and emits what it makes certain.
-    fn advance(&mut self, slot: usize, row: usize) {
-        let sequence = self.slots[slot].as_mut().expect("planned slots hold sequences");
-        let index = sequence.usage.completion_tokens;
-        let token =
-            sampling::sample(self.context.logits(row), &sequence.sampling, index, &mut self.candidates);
-        sequence.usage.completion_tokens += 1;
-        sequence.prefill = false;
-        if self.vocabulary.ends_generation(token) {
-            return self.finish(slot, FinishReason::Stop);
+    /// Notes what a share has computed; gives its prompt tokens.
+    fn computed(&mut self, share: &Share) -> usize {
+        if share.filler {
+            let held = self.slots[share.slot].held();
+            let keep = u32::try_from(held).expect("a context has fewer than 2^32 tokens");
+            if !self.context.truncate(slot_number(share.slot), keep) {
+                self.slots[share.slot].forget_all();
+            }
+            return 0;
         }
-        let text = match sequence.text.push(self.vocabulary.piece(token)) {
-            Piece::Text(text) => text,
-            Piece::Stopped(text) => return self.end(slot, FinishReason::Stop, text),
+        let sequence = self.sequence(share.slot);
+        sequence.computed += share.tokens;
+        if sequence.prefill { share.tokens } else { 0 }
+    }
+
+    /// Chooses the next tokens.
+    fn choose(&mut self, rows: &[(usize, usize)]) -> Vec<(usize, Option<Choice>)> {
+        let mut row_of = vec![None; self.slots.len()];
+        for &(at, row) in rows {
+            row_of[at] = Some(row);
+        }
+        let context = &self.context;
+        let draws = self.slots.iter_mut().zip(row_of).enumerate().filter_map(|(slot, (holder, row))| {
+            let sequence = holder.sequence.as_mut()?;
+            Some(Draw {
+                logits: context.logits(row?),
+                sampler: &mut sequence.sampler,
+                constraint: sequence.constraint.as_deref_mut(),
+                index: sequence.generated,
+                slot,
+            })
+        });
+        self.crew.choose(draws.collect())
+    }
+
+    /// Goes on with a token, or ends.
+    fn advance(&mut self, at: usize, choice: Option<Choice>) {
+        let Some(Choice { token, logprobs }) = choice else {
+            return self.end(at, News::Stop { token: false });
         };
-        if sequence.usage.completion_tokens >= sequence.max_tokens {
-            let rest = sequence.take_text();
-            return self.end(slot, FinishReason::Length, text + &rest);
+        if self.vocabulary.ends_generation(token) {
+            return self.end(at, News::Stop { token: true });
         }
-        sequence.sink.emit(Event::Token { token, text, logprobs: None });
-        sequence.tokens.push(token);
-    }
-
-    /// Ends a sequence with the text still held back.
-    fn finish(&mut self, slot: usize, reason: FinishReason) {
-        let sequence = self.slots[slot].as_mut().expect("only sequences finish");
-        let rest = sequence.take_text();
-        self.end(slot, reason, rest);
-    }
-
-    /// Ends a sequence with its last text.
-    fn end(&mut self, slot: usize, reason: FinishReason, text: String) {
-        let sequence = self.slots[slot].as_mut().expect("only sequences end");
-        let usage = sequence.usage;
-        sequence.sink.emit(Event::Finished { reason, text, usage });
-        drop(self.release(slot));
-    }
-
-    /// Lets another instance go on with a sequence.
-    fn lose(&mut self, slot: usize, error: &EngineError, suspicion: Suspicion) {
-        if let Some(sequence) = self.release(slot) {
-            sequence.sink.lost(Loss::Interrupted { reason: error.to_string(), suspicion });
+        let sequence = self.sequence(at);
+        sequence.accept(token);
+        let (number, complete) = (sequence.number, sequence.is_complete());
+        self.tell(number, News::Token(token, logprobs));
+        if complete {
+            self.end(at, News::Length);
         }
     }
 
-    /// Forgets a sequence. Its sink frees the lease when it is dropped: the slot must be usable by then.
-    fn release(&mut self, slot: usize) -> Option<Sequence> {
-        let sequence = self.slots[slot].take();
-        self.context.truncate(u32::try_from(slot).expect("slots are few"), 0);
-        sequence
+    /// Frees a slot, then tells so: the emitter drops the sink, and that frees the lease.
+    fn end(&mut self, at: usize, news: News) {
+        let keeps = self.context.spec().prefix_cache.enabled;
+        let Some(sequence) = self.slots[at].release(self.arrivals) else { return };
+        if !keeps {
+            self.context.truncate(slot_number(at), 0);
+            self.slots[at].forget_all();
+        }
+        self.tell(sequence.number, news);
+    }
+
+    /// A decode call failed: what it was about is lost, here.
+    fn lose(&mut self, shares: &[Share], error: &EngineError) {
+        let suspects = shares.iter().filter(|share| !share.filler).count();
+        let suspicion = if suspects == 1 { Suspicion::Alone } else { Suspicion::Shared };
+        for share in shares {
+            self.context.truncate(slot_number(share.slot), 0);
+            if !share.filler {
+                self.end(share.slot, News::Lost(Loss::Interrupted { reason: error.to_string(), suspicion }));
+            }
+            self.slots[share.slot].forget_all();
+        }
     }
 
     /// Loses every sequence of a context that is lost, without touching it.
     fn lose_all(&mut self, error: &EngineError) {
-        for sequence in self.slots.iter_mut().filter_map(Option::take) {
-            let loss = Loss::Interrupted { reason: error.to_string(), suspicion: Suspicion::None };
-            sequence.sink.lost(loss);
+        for at in 0..self.slots.len() {
+            self.slots[at].forget_all();
+            if let Some(sequence) = self.slots[at].release(self.arrivals) {
+                let loss = Loss::Interrupted { reason: error.to_string(), suspicion: Suspicion::None };
+                self.tell(sequence.number, News::Lost(loss));
+            }
         }
     }
 }
 
-#[cfg(any())]
+fn slot_number(at: usize) -> u32 {
+    u32::try_from(at).expect("slots are few")
+}
+
+#[cfg(test)]
 #[path = "iteration_tests.rs"]
 mod tests;

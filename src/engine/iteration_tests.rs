@@ -4,8 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::engine::ContextSpec;
-use crate::engine::fake::FakeContext;
+use crate::engine::fake::FakeWeights;
+use crate::engine::{ContextSpec, InlineEngine};
+use crate::generation::{
+    Event, FinishReason, GenerationRequest, Prompt, SamplingSettings, SequenceSpec, Token,
+};
+use crate::policy::PrefixCachePolicy;
 
 /// What a sink received, readable after the engine dropped it.
 #[derive(Default)]
@@ -68,8 +72,11 @@ impl Record {
     }
 }
 
-fn engine(slots: u32, context_tokens: u32) -> Engine<FakeContext> {
-    Engine::new(FakeContext::new(ContextSpec { slots, context_tokens, threads: 1 }))
+type FakeEngine<'weights> = InlineEngine<'weights, FakeWeights>;
+
+fn engine(weights: &FakeWeights, slots: u32, context_tokens: u32) -> FakeEngine<'_> {
+    InlineEngine::new(weights, ContextSpec::sized(slots, context_tokens, 1))
+        .expect("fake contexts never fail")
 }
 
 fn request(prompt: &str) -> GenerationRequest {
@@ -80,13 +87,13 @@ fn request(prompt: &str) -> GenerationRequest {
     }
 }
 
-fn admit(engine: &mut Engine<FakeContext>, request: impl Into<SequenceSpec>) -> Arc<Record> {
+fn admit(engine: &mut FakeEngine<'_>, request: impl Into<SequenceSpec>) -> Arc<Record> {
     let record = Arc::new(Record::default());
     engine.admit(request.into(), Box::new(Recorder(Arc::clone(&record))));
     record
 }
 
-fn run(engine: &mut Engine<FakeContext>) {
+fn run(engine: &mut FakeEngine<'_>) {
     for _ in 0..1000 {
         if engine.is_idle() {
             return;
@@ -106,7 +113,8 @@ fn end(record: &Record) -> (FinishReason, u32, u32) {
 
 #[test]
 fn a_sequence_runs_to_its_end_and_frees_its_slot() {
-    let mut engine = engine(2, 64);
+    let weights = FakeWeights::default();
+    let mut engine = engine(&weights, 2, 64);
     let record = admit(&mut engine, request("!"));
     run(&mut engine);
     assert_eq!(record.text(), "abcdefghijklmnopqrstuvwxyz");
@@ -117,7 +125,8 @@ fn a_sequence_runs_to_its_end_and_frees_its_slot() {
 
 #[test]
 fn sequences_that_join_at_different_times_do_not_disturb_each_other() {
-    let mut engine = engine(3, 128);
+    let weights = FakeWeights::default();
+    let mut engine = engine(&weights, 3, 128);
     let first = admit(&mut engine, request("m"));
     engine.step().unwrap();
     let second = admit(&mut engine, request(&"long prompt ".repeat(8)));
@@ -131,7 +140,8 @@ fn sequences_that_join_at_different_times_do_not_disturb_each_other() {
 
 #[test]
 fn limits_end_a_sequence_with_the_reason_length() {
-    let mut engine = engine(1, 8);
+    let weights = FakeWeights::default();
+    let mut engine = engine(&weights, 1, 8);
     let record = admit(&mut engine, GenerationRequest { max_tokens: Some(3), ..request("a") });
     run(&mut engine);
     assert_eq!((record.text().as_str(), end(&record)), ("bcd", (FinishReason::Length, 1, 3)));
@@ -142,7 +152,8 @@ fn limits_end_a_sequence_with_the_reason_length() {
 
 #[test]
 fn stop_strings_end_a_sequence_and_are_not_sent() {
-    let mut engine = engine(1, 64);
+    let weights = FakeWeights::default();
+    let mut engine = engine(&weights, 1, 64);
     let record =
         admit(&mut engine, GenerationRequest { stop: vec!["hij".into(), "q".into()], ..request("a") });
     run(&mut engine);
@@ -152,12 +163,16 @@ fn stop_strings_end_a_sequence_and_are_not_sent() {
 
 #[test]
 fn prompts_that_cannot_be_served_fail_alone() {
-    let mut engine = engine(1, 8);
+    let weights = FakeWeights::default();
+    let mut engine = engine(&weights, 1, 8);
     let too_long = GenerationError::PromptTooLong { prompt_tokens: 8, context_tokens: 8 };
     for (prompt, error) in [
         (Prompt::Text("12345678".into()), too_long),
         (Prompt::Text(String::new()), GenerationError::PromptEmpty),
-        (Prompt::Tokens(vec![1, 900]), GenerationError::UnknownToken { token: 900, last: 256 }),
+        (
+            Prompt::Tokens(vec![1, 900]),
+            GenerationError::UnknownToken { place: "the prompt".into(), token: 900, last: 256 },
+        ),
     ] {
         let record = admit(&mut engine, GenerationRequest { prompt, ..request("") });
         assert_eq!(record.last(), Event::Failed(error));
@@ -167,12 +182,14 @@ fn prompts_that_cannot_be_served_fail_alone() {
 }
 
 #[test]
-fn an_abandoned_sequence_is_dropped_within_one_step() {
-    let mut engine = engine(1, 64);
+fn an_abandoned_sequence_is_dropped_with_the_step_after_the_one_that_noticed() {
+    let weights = FakeWeights::default();
+    let mut engine = engine(&weights, 1, 64);
     let record = admit(&mut engine, request("a"));
     engine.step().unwrap();
     record.gone.store(true, Ordering::Relaxed);
-    assert_eq!(engine.step().unwrap().abandoned, 1);
+    assert_eq!(engine.step().unwrap().released, 0);
+    assert_eq!(engine.step().unwrap().released, 1);
     assert!(record.dropped.load(Ordering::Relaxed));
     let next = admit(&mut engine, request("y"));
     run(&mut engine);
@@ -181,9 +198,9 @@ fn an_abandoned_sequence_is_dropped_within_one_step() {
 
 #[test]
 fn a_failed_decode_loses_its_sequences_and_the_engine_goes_on() {
-    let context = FakeContext::new(ContextSpec { slots: 2, context_tokens: 64, threads: 1 });
-    let controls = context.controls();
-    let mut engine = Engine::new(context);
+    let weights = FakeWeights::default();
+    let controls = weights.controls();
+    let mut engine = engine(&weights, 2, 64);
     for (sequences, suspicion) in [(1, Suspicion::Alone), (2, Suspicion::Shared)] {
         let lost: Vec<_> = (0..sequences).map(|_| admit(&mut engine, request("a"))).collect();
         engine.step().unwrap();
@@ -207,7 +224,8 @@ fn a_sequence_goes_on_where_another_instance_left_it() {
         GenerationRequest { max_tokens: Some(9), ..request("m") },
         GenerationRequest { stop: vec!["stu".into(), "uvx".into()], ..request("a") },
     ] {
-        let mut whole = engine(1, 64);
+        let weights = FakeWeights::default();
+        let mut whole = engine(&weights, 1, 64);
         let expected = admit(&mut whole, asked.clone());
         run(&mut whole);
         for tokens in 0..=expected.generated().len() {
@@ -218,7 +236,8 @@ fn a_sequence_goes_on_where_another_instance_left_it() {
                 )
                 .collect();
             let generated = expected.generated()[..tokens].to_vec();
-            let mut other = engine(2, 64);
+            let weights = FakeWeights::default();
+            let mut other = engine(&weights, 2, 64);
             let rest = admit(&mut other, SequenceSpec { request: Arc::new(asked.clone()), generated });
             run(&mut other);
             assert_eq!(sent + &rest.text(), expected.text(), "interrupted after {tokens} tokens");
@@ -229,7 +248,8 @@ fn a_sequence_goes_on_where_another_instance_left_it() {
 
 #[test]
 fn a_sequence_that_was_complete_ends_at_once() {
-    let mut engine = engine(1, 64);
+    let weights = FakeWeights::default();
+    let mut engine = engine(&weights, 1, 64);
     let asked = GenerationRequest { max_tokens: Some(2), ..request("a") };
     let spec = SequenceSpec { request: Arc::new(asked), generated: vec![98, 99] };
     let record = admit(&mut engine, spec);
@@ -238,14 +258,16 @@ fn a_sequence_that_was_complete_ends_at_once() {
 
 #[test]
 fn more_sequences_than_slots_find_another_instance() {
-    let mut engine = engine(1, 64);
+    let weights = FakeWeights::default();
+    let mut engine = engine(&weights, 1, 64);
     let (_first, second) = (admit(&mut engine, request("a")), admit(&mut engine, request("a")));
     assert_eq!(second.lost.lock().unwrap().take(), Some(Loss::Undelivered));
 }
 
 #[test]
 fn a_long_prompt_does_not_hold_up_a_decoding_sequence() {
-    let mut engine = engine(2, 512);
+    let weights = FakeWeights::default();
+    let mut engine = engine(&weights, 2, 512);
     let decoding = admit(&mut engine, request("a"));
     engine.step().unwrap();
     let _long = admit(&mut engine, request(&"x".repeat(300)));
@@ -253,16 +275,124 @@ fn a_long_prompt_does_not_hold_up_a_decoding_sequence() {
         let before = decoding.tokens.load(Ordering::Relaxed);
         let report = engine.step().unwrap();
         assert_eq!(decoding.tokens.load(Ordering::Relaxed), before + 1, "step {step}");
-        assert!(report.prefill_tokens > 0, "step {step}");
+        assert!(step == 0 || report.load.prefill_tokens > 0, "step {step}");
     }
 }
 
 #[test]
 fn stopping_fails_what_still_runs() {
-    let mut engine = engine(1, 64);
+    let weights = FakeWeights::default();
+    let mut engine = engine(&weights, 1, 64);
     let record = admit(&mut engine, request("a"));
     engine.step().unwrap();
     engine.stop();
     assert_eq!(record.last(), Event::Failed(GenerationError::Stopped));
     assert!(engine.is_idle());
+}
+
+/// Tokens that the fake decodes until the engine is idle.
+fn decoded(weights: &FakeWeights, engine: &mut FakeEngine<'_>) -> u64 {
+    let controls = weights.controls();
+    let before = controls.decoded.load(Ordering::Relaxed);
+    run(engine);
+    controls.decoded.load(Ordering::Relaxed) - before
+}
+
+fn cached(record: &Record) -> u32 {
+    match record.last() {
+        Event::Finished { usage, .. } => usage.cached_tokens,
+        other => panic!("not an end: {other:?}"),
+    }
+}
+
+/// A prompt of `shared` common characters and a last one, of which one token is generated.
+fn about(shared: usize, last: char) -> GenerationRequest {
+    let prompt = format!("{}{last}", "system prompt ".repeat(shared)[..shared].to_owned());
+    GenerationRequest { max_tokens: Some(1), ..request(&prompt) }
+}
+
+#[test]
+fn a_prompt_that_begins_like_the_last_one_is_computed_from_where_it_differs() {
+    let weights = FakeWeights::default();
+    let mut engine = engine(&weights, 1, 256);
+    let first = admit(&mut engine, about(100, 'a'));
+    assert_eq!((decoded(&weights, &mut engine), cached(&first)), (101, 0));
+    let second = admit(&mut engine, about(100, 'b'));
+    assert_eq!((decoded(&weights, &mut engine), cached(&second)), (1, 100));
+    assert_eq!(second.text(), "c");
+    // The same again: what follows the last token has to be computed.
+    let third = admit(&mut engine, about(100, 'b'));
+    assert_eq!((decoded(&weights, &mut engine), cached(&third)), (1, 100));
+    let unwilling = admit(&mut engine, GenerationRequest { reuse_prefix: false, ..about(100, 'b') });
+    assert_eq!((decoded(&weights, &mut engine), cached(&unwilling)), (101, 0));
+}
+
+#[test]
+fn what_was_generated_is_reused_by_the_next_turn_of_a_conversation() {
+    let weights = FakeWeights::default();
+    let mut engine = engine(&weights, 1, 256);
+    let first = admit(&mut engine, request("hello m"));
+    run(&mut engine);
+    let next = format!("hello m{} and a", first.text());
+    let second = admit(&mut engine, GenerationRequest { max_tokens: Some(1), ..request(&next) });
+    run(&mut engine);
+    assert_eq!((cached(&second), second.text().as_str()), (7 + 13, "b"));
+}
+
+/// Requests that come at once and begin alike: one computes the beginning, the others wait for it and copy it.
+#[test]
+fn a_common_beginning_is_computed_once_for_all_slots() {
+    let weights = FakeWeights::default();
+    let mut engine = engine(&weights, 4, 256);
+    let records: Vec<_> = ['a', 'b', 'c', 'd'].map(|last| admit(&mut engine, about(128, last))).into();
+    assert_eq!(decoded(&weights, &mut engine), 128 + 4);
+    let texts: Vec<_> = records.iter().map(|record| record.text()).collect();
+    assert_eq!(texts, ["b", "c", "d", "e"]);
+    let cached: Vec<_> = records.iter().map(|record| cached(record)).collect();
+    assert_eq!(cached, [0, 128, 128, 128]);
+}
+
+#[test]
+fn without_a_prefix_cache_every_prompt_is_computed() {
+    let weights = FakeWeights::default();
+    let spec = ContextSpec::sized(1, 256, 1);
+    let prefix_cache = PrefixCachePolicy { enabled: false, ..spec.prefix_cache };
+    let mut engine = InlineEngine::new(&weights, ContextSpec { prefix_cache, ..spec }).unwrap();
+    for _ in 0..2 {
+        let record = admit(&mut engine, about(100, 'a'));
+        assert_eq!((decoded(&weights, &mut engine), cached(&record)), (101, 0));
+    }
+}
+
+/// The fake checks that batches are ordered and positions have no gap, also where fillers were.
+#[test]
+fn gaps_between_slots_are_filled_and_nobody_notices() {
+    let weights = FakeWeights::default();
+    let mut engine = engine(&weights, 4, 64);
+    let first = admit(&mut engine, request("a"));
+    let short = admit(&mut engine, GenerationRequest { max_tokens: Some(2), ..request("m") });
+    let third = admit(&mut engine, request("c"));
+    for _ in 0..5 {
+        engine.step().unwrap();
+    }
+    assert_eq!(end(&short), (FinishReason::Length, 1, 2));
+    let controls = weights.controls();
+    let before = controls.decoded.load(Ordering::Relaxed);
+    engine.step().unwrap();
+    assert_eq!(controls.decoded.load(Ordering::Relaxed) - before, 3, "two answers and a filler");
+    let again = admit(&mut engine, request("mno"));
+    run(&mut engine);
+    assert_eq!((first.text().len(), third.text().len(), again.text().as_str()), (25, 23, "pqrstuvwxyz"));
+    assert_eq!(cached(&again), 2);
+}
+
+#[test]
+fn an_answer_can_forget_the_oldest_text_and_go_on() {
+    let weights = FakeWeights::default();
+    let spec = ContextSpec { overflow: ContextOverflow::Shift, ..ContextSpec::sized(1, 16, 1) };
+    let mut engine = InlineEngine::new(&weights, spec).unwrap();
+    let record = admit(&mut engine, GenerationRequest { max_tokens: Some(26), ..request("some longer a") });
+    run(&mut engine);
+    assert_eq!(record.text(), "bcdefghijklmnopqrstuvwxyz");
+    assert_eq!(end(&record), (FinishReason::Stop, 13, 26));
 }

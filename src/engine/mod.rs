@@ -4,12 +4,17 @@
 //! ([`llama`]) or a stand-in without a model ([`fake`]). It owns no thread and reads no clock; a worker calls it.
 //! `llama/` is the only user of llama-cpp-2.
 
+mod crew;
+mod emission;
 pub mod fake;
 #[cfg(feature = "fault-injection")]
 pub mod faulty;
+mod inline;
 mod intake;
 mod iteration;
 pub mod llama;
+mod prefix;
+mod slot;
 mod text;
 mod vocabulary;
 
@@ -17,6 +22,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use emission::{Emission, Emitter};
+pub use inline::InlineEngine;
 pub use intake::{Prepared, prepare};
 pub use iteration::{Engine, StepReport};
 use serde::{Deserialize, Serialize};
@@ -225,6 +232,16 @@ pub trait Context {
     /// Forgets `count` tokens of a slot from position `from` on and moves those behind them forward. False if the
     /// model cannot: then nothing changed.
     fn shift(&mut self, slot: u32, from: u32, count: u32) -> bool;
+
+    /// Keeps the first `tokens` of a slot, which are all that it holds, for other contexts on the same weights.
+    fn keep(&mut self, slot: u32, tokens: &[Token]);
+
+    /// Gives a slot the longest beginning of `tokens` that was kept, if it has at least `least` tokens, and tells how
+    /// many it has. 0 changes nothing.
+    fn restore(&mut self, slot: u32, tokens: &[Token], least: usize) -> u32;
+
+    /// How many threads may choose tokens between two decode calls.
+    fn sampling_threads(&self) -> usize;
 
     /// Changes the number of CPU threads, keeping all sequences.
     ///

@@ -20,6 +20,54 @@ pub struct Candidate {
     pub probability: f32,
 }
 
+/// Shim
+pub mod dry {
+    #[derive(Debug, Default)]
+    /// Shim
+    pub struct Breakers;
+}
+/// Shim
+pub struct Sampler {
+    settings: SamplingSettings,
+    scratch: Vec<Candidate>,
+}
+/// Shim
+pub struct Choice {
+    /// t
+    pub token: Token,
+    /// l
+    pub logprobs: Option<Logprobs>,
+}
+/// Shim
+pub struct Logprobs {
+    /// c
+    pub chosen: f32,
+    /// t
+    pub top: Vec<(Token, f32)>,
+}
+impl Sampler {
+    /// Shim
+    pub fn new(
+        settings: SamplingSettings,
+        _logprobs: Option<u32>,
+        _never: &[Token],
+        _breakers: std::sync::Arc<dry::Breakers>,
+    ) -> Self {
+        Self { settings, scratch: Vec::new() }
+    }
+    /// Shim
+    pub fn accept(&mut self, _token: Token) {}
+    /// Shim
+    pub fn choose(
+        &mut self,
+        logits: &[f32],
+        index: u32,
+        _constraint: Option<&mut (dyn Constraint + 'static)>,
+    ) -> Option<Choice> {
+        Some(Choice { token: sample(logits, &self.settings, index, &mut self.scratch), logprobs: None })
+    }
+}
+
 /// What may follow the text so far: a grammar.
 pub trait Constraint: Send {
     /// Sets the logit of each candidate that may not follow to negative infinity.

@@ -4,9 +4,10 @@
 //! owns the weights. llama.cpp aborts the process on failed assertions; nothing here can catch that.
 
 mod grammar;
+mod kept;
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
@@ -20,11 +21,16 @@ use llama_cpp_2::{
     LlamaBackendDeviceType, LogOptions, list_llama_ggml_backend_devices, send_logs_to_tracing,
 };
 
+use kept::{Kept, KeptTexts};
+
 use super::{BatchToken, Context, ContextSpec, EngineError, Loader, Vocabulary, Weights, WeightsSpec};
 use crate::generation::{GenerationError, Grammar, Token};
 use crate::policy::{self, FlashAttention};
 use crate::sampling::Constraint;
 use crate::units::DeviceId;
+
+/// More threads than this do not choose tokens faster: they all read the same memory.
+const MAX_SAMPLING_THREADS: usize = 12;
 
 /// "Offload everything": larger than any model's number of layers.
 const ALL_LAYERS: u32 = 9_999;
@@ -94,7 +100,13 @@ impl Loader for LlamaLoader {
         let model = LlamaModel::load_from_file(backend(), &spec.path, &params)
             .map_err(|e| error(format!("{e} (llama.cpp's own messages are in the log)")))?;
         let vocabulary = Arc::new(read_vocabulary(&model));
-        Ok(LlamaWeights { model, vocabulary, device: spec.device, making_context: Mutex::new(()) })
+        Ok(LlamaWeights {
+            model,
+            vocabulary,
+            device: spec.device,
+            making_context: Mutex::new(()),
+            kept: Mutex::default(),
+        })
     }
 }
 
@@ -110,16 +122,22 @@ fn read_vocabulary(model: &LlamaModel) -> Vocabulary {
 }
 
 /// A loaded model.
-#[derive(Debug)]
 pub struct LlamaWeights {
     model: LlamaModel,
     vocabulary: Arc<Vocabulary>,
     device: DeviceId,
     /// llama.cpp writes to the model while it makes a context: one at a time.
     making_context: Mutex<()>,
+    /// What contexts that are gone held.
+    kept: Mutex<KeptTexts>,
 }
 
 impl LlamaWeights {
+    fn kept(&self) -> MutexGuard<'_, KeptTexts> {
+        // Every change is complete before anything that could panic.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn new_context(&self, spec: ContextSpec) -> Result<LlamaContext<'_>, EngineError> {
         let _one_at_a_time = self.making_context.lock().unwrap_or_else(PoisonError::into_inner);
         let threads = i32::try_from(spec.threads).unwrap_or(i32::MAX);
@@ -238,6 +256,11 @@ impl Context for LlamaInstance<'_> {
     }
 
     fn max_gap(&self) -> usize {
+        let model = &self.weights.model;
+        if model.is_recurrent() || model.is_hybrid() {
+            // Such a model cannot forget the tokens that would fill a gap.
+            return 0;
+        }
         // What one more token costs beside what one more pass over the weights costs.
         if self.weights.device == DeviceId::Host { 2 } else { 16 }
     }
@@ -266,6 +289,52 @@ impl Context for LlamaInstance<'_> {
         let context = self.context_mut();
         context.kv_cache_seq_rm(slot, Some(from), Some(behind)).is_ok()
             && context.kv_cache_seq_add(slot, Some(behind), None, -count).is_ok()
+    }
+
+    fn keep(&mut self, slot: u32, tokens: &[Token]) {
+        let limit_bytes = self.spec.prefix_cache.host_bytes.0;
+        let kind = self.spec.kv_cache_type;
+        if !self.weights.kept().wants(tokens, kind) {
+            return;
+        }
+        let bytes = self.context().state_seq_get_size_ext(position(slot), LlamaStateSeqFlags::empty());
+        if bytes as u64 > limit_bytes {
+            return;
+        }
+        match self.context().state_seq_get(position(slot), LlamaStateSeqFlags::empty()) {
+            Ok(state) => {
+                let kept = Kept { tokens: tokens.to_vec(), state, kind };
+                self.weights.kept().add(kept, limit_bytes);
+            }
+            Err(error) => tracing::warn!(%error, "what a slot holds cannot be kept"),
+        }
+    }
+
+    fn restore(&mut self, slot: u32, tokens: &[Token], least: usize) -> u32 {
+        let weights = self.weights;
+        let texts = weights.kept();
+        let Some((kept, common)) = texts.find(tokens, self.spec.kv_cache_type) else { return 0 };
+        // A context with smaller slots has no room for all of a longer text.
+        if common < least || kept.tokens.len() > self.spec.context_tokens as usize {
+            return 0;
+        }
+        self.clear(slot);
+        if let Err(error) = self.context_mut().state_seq_set(&kept.state, position(slot)) {
+            tracing::warn!(%error, "what was kept cannot be used");
+            self.clear(slot);
+            return 0;
+        }
+        let common = u32::try_from(common).expect("a context has fewer than 2^32 tokens");
+        if self.truncate(slot, common) { common } else { 0 }
+    }
+
+    fn sampling_threads(&self) -> usize {
+        match self.weights.device {
+            DeviceId::Host => self.spec.threads as usize,
+            DeviceId::Gpu(_) => {
+                std::thread::available_parallelism().map_or(1, usize::from).min(MAX_SAMPLING_THREADS)
+            }
+        }
     }
 
     /// llama-cpp-2 fixes the threads when it makes a context, so a new one takes over the sequences' states.
