@@ -65,6 +65,8 @@ pub struct VariantView {
     pub weights_bytes: ByteCount,
     /// Bytes of one instance besides the weights: KV cache and compute buffers.
     pub instance_bytes: ByteCount,
+    /// The most CPU threads that an instance on the host can use.
+    pub max_threads: u32,
     /// It failed, and this is how long ago; `None` once it worked.
     pub failed: Option<LoadFailure>,
     /// The last load ran out of memory although this much could be taken on the device; `None` if it did not, or

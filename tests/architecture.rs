@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules by level: one imports only lower ones. `control` has two, because its pure step serves the simulator
 /// as well.
-const LEVELS: [(&str, u32); 26] = [
+const LEVELS: [(&str, u32); 27] = [
     ("units", 0),
     ("clock", 1),
     ("embedded", 1),
@@ -15,6 +15,7 @@ const LEVELS: [(&str, u32); 26] = [
     ("policy", 1),
     ("view", 1),
     ("batching", 2),
+    ("control::threads", 2),
     ("control::watchdog", 2),
     ("chat", 2),
     ("dispatch", 2),
@@ -63,7 +64,7 @@ const IMPURE: [&str; 11] = [
     "metrics::",
     "async fn",
 ];
-const PURE: [&str; 16] = [
+const PURE: [&str; 18] = [
     "src/units.rs",
     "src/view.rs",
     "src/batching/",
@@ -72,7 +73,9 @@ const PURE: [&str; 16] = [
     "src/sampling/",
     "src/scaling/",
     "src/control/step.rs",
+    "src/control/threads.rs",
     "src/control/watchdog.rs",
+    "src/engine/prefix.rs",
     "src/ipc/",
     "src/admission/queue.rs",
     "src/admission/quarantine.rs",

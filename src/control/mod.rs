@@ -1,7 +1,8 @@
 //! Keeps the pool in shape: what to do is decided by [`step`], and done by [`driver`].
 //!
-//! [`watchdog`] finds what is frozen, for [`step`].
+//! [`watchdog`] finds what is frozen and [`threads`] divides the CPU, for [`step`].
 
 pub mod driver;
 pub mod step;
+pub mod threads;
 pub mod watchdog;

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::threads;
 use super::watchdog::{Frozen, Watchdog};
 use crate::policy::ModelPolicy;
 use crate::scaling::{self, Reason, ScalingState, Signals};
@@ -247,19 +248,30 @@ impl Plan {
         self.host_instances += u32::from(device == DeviceId::Host);
     }
 
-    /// Divides the CPU between the instances on the host, those of this step included: never more threads than
-    /// there are, as long as every instance can have one. The first ones get what remains.
+    /// Divides the CPU between the instances on the host, those of this step included.
     fn divide_threads(&self, observation: &Observation, steps: &mut [ModelStep]) {
-        let each = (self.cpu_threads / self.host_instances.max(1)).max(1);
-        let mut remaining = self.cpu_threads.saturating_sub(each * self.host_instances);
-        let mut share = |device| {
-            if device != DeviceId::Host {
-                // On a GPU the CPU only prepares batches.
-                return 1;
-            }
-            let extra = u32::from(remaining > 0);
-            remaining -= extra;
-            each + extra
+        // A stale instance's variant may be gone.
+        let most = |model: &ModelObservation, variant: usize| {
+            model.variants.get(variant).map_or(self.cpu_threads, |variant| variant.max_threads)
+        };
+        let starts = |step: &ModelStep| -> Vec<(DeviceId, usize)> {
+            let start = |action: &Action| match action {
+                Action::Start { device, variant, .. } => Some((*device, *variant)),
+                _ => None,
+            };
+            step.actions.iter().filter_map(start).collect()
+        };
+        let mut wants = Vec::new();
+        for (step, model) in steps.iter().zip(&observation.models) {
+            let running = model.instances.iter().map(|instance| (instance.device, instance.variant));
+            let on_host = running.chain(starts(step)).filter(|(device, _)| *device == DeviceId::Host);
+            wants.extend(on_host.map(|(_, variant)| most(model, variant)));
+        }
+        let mut shares = threads::divide(self.cpu_threads, &wants).into_iter();
+        let mut share = |device| match device {
+            DeviceId::Host => shares.next().expect("every instance on the host was counted"),
+            // On a GPU the CPU only prepares batches.
+            DeviceId::Gpu(_) => 1,
         };
         for (step, model) in steps.iter_mut().zip(&observation.models) {
             let mut changes = Vec::new();

@@ -31,6 +31,7 @@ fn variant(weights_mib: u64) -> VariantView {
     VariantView {
         weights_bytes: ByteCount(weights_mib * MIB),
         instance_bytes: ByteCount(10 * MIB),
+        max_threads: 4,
         failed: None,
         shortage: None,
     }
@@ -86,6 +87,13 @@ fn starts_instances_and_divides_the_cpu() {
     let starting = vec![instance(1, 0, READY, 4, 2), instance(2, 0, STARTING, 0, 2)];
     check("{}", &observation(5, starting), "queue_wait_high", &[start(0, 1)]);
     check("{ min_instances: 2 }", &observation(0, vec![]), "below_minimum", &[start(0, 2), start(0, 2)]);
+}
+
+#[test]
+fn an_instance_gets_no_more_threads_than_it_can_use() {
+    let mut small = observation(0, vec![instance(1, 0, READY, 1, 4)]);
+    small.models[0].variants[0].max_threads = 2;
+    check("{}", &small, "steady", &[set_threads(1, 2)]);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::report::Note;
 use super::step::{self, Action, ControlState, ModelStep};
+use super::threads;
 use super::watchdog::Frozen;
 use crate::admission::Admission;
 use crate::catalog::{Catalog, CatalogModel};
@@ -252,6 +253,7 @@ impl Controller {
             let variants = model.variants.iter().enumerate().map(|(index, variant)| VariantView {
                 weights_bytes: variant.weights_bytes,
                 instance_bytes: variant.instance_bytes,
+                max_threads: threads::most_useful(model.policy.engine.threads, variant.weights_bytes),
                 failed: self.fleet.failure(name, index, now),
                 shortage: self.fleet.shortage(name, index),
             });
