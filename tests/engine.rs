@@ -9,7 +9,8 @@ use modelpool::engine::{ContextSpec, InlineEngine, Loader, Weights, WeightsSpec}
 use modelpool::generation::{
     Event, EventSink, FinishReason, GenerationRequest, Loss, Prompt, SamplingSettings, SequenceSpec, Token,
 };
-use modelpool::units::DeviceId;
+use modelpool::policy::Pooling;
+use modelpool::units::{ByteCount, DeviceId};
 use serde::Deserialize;
 
 /// One prompt with the answer of the program that trained the model, from `examples/demo-model/reference.json`.
@@ -79,7 +80,7 @@ fn outcome(events: &Events) -> (String, Option<FinishReason>) {
                 end = Some(*reason);
             }
             Event::Failed(error) => panic!("{error}"),
-            Event::Started { .. } => {}
+            Event::Started { .. } | Event::Embedding(_) => {}
         }
     }
     (text, end)
@@ -248,4 +249,81 @@ fn an_interrupted_answer_goes_on_as_a_fresh_request_from_prompt_and_prefix() {
             assert_eq!(outcome(&resumed), outcome(&fresh), "{} after {cut} tokens", reference.prompt);
         }
     }
+}
+
+fn embed(engine: &mut InlineEngine<'_, LlamaWeights>, text: &str) -> Vec<f32> {
+    let events = admit(engine, request(text));
+    run(engine);
+    let events = events.lock().unwrap();
+    let [Event::Started { .. }, Event::Embedding(values), Event::Finished { .. }] = events.as_slice() else {
+        panic!("{events:?}")
+    };
+    values.clone()
+}
+
+/// Equal texts have equal vectors, alone and together; texts that share words are nearer than others.
+#[test]
+fn texts_become_vectors_that_tell_how_near_they_are() {
+    let weights = &weights();
+    for pooling in [Pooling::Mean, Pooling::Last, Pooling::Cls] {
+        let spec = ContextSpec { pooling: Some(pooling), ..spec(4, 1) };
+        let mut engine = InlineEngine::new(weights, spec).unwrap();
+        let fox = embed(&mut engine, "The fox lives in the forest.");
+        let again = embed(&mut engine, "The fox lives in the forest.");
+        let other = embed(&mut engine, "What is 12 + 30?");
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        assert!((dot(&fox, &fox) - 1.0).abs() < 1e-4, "{pooling:?}: length {}", dot(&fox, &fox));
+        assert!(dot(&fox, &again) > 0.9999, "{pooling:?}");
+        if pooling != Pooling::Cls {
+            // In a model that reads from left to right, the first token's vector knows nothing of the rest.
+            assert!(dot(&fox, &other) < 0.99, "{pooling:?}: {}", dot(&fox, &other));
+        }
+    }
+}
+
+/// What an instance held that was given up is not computed again by the next one on the same weights.
+#[test]
+fn the_texts_of_an_instance_that_is_gone_are_restored() {
+    let weights = &weights();
+    let mut spec = spec(2, 1);
+    spec.prefix_cache.host_bytes = ByteCount::from_mib(64);
+    let reference = references().into_iter().max_by_key(|reference| reference.prompt_ids.len()).unwrap();
+    let mut first = InlineEngine::new(weights, spec).unwrap();
+    let before = admit(&mut first, request(&reference.prompt));
+    run(&mut first);
+    first.stop();
+    drop(first);
+    let mut second = InlineEngine::new(weights, spec).unwrap();
+    let after = admit(&mut second, request(&reference.prompt));
+    run(&mut second);
+    let usage = |events: &Events| match events.lock().unwrap().last().cloned() {
+        Some(Event::Finished { usage, .. }) => usage,
+        other => panic!("not an end: {other:?}"),
+    };
+    assert_eq!(outcome(&after), outcome(&before));
+    assert_eq!(usage(&before).cached_tokens, 0);
+    assert_eq!(usage(&after).cached_tokens, usage(&after).prompt_tokens - 1);
+}
+
+/// A common beginning is taken from another slot, also while that one answers, and the answers stay the model's own.
+#[test]
+fn answers_from_a_copied_beginning_are_those_of_training() {
+    let weights = &weights();
+    let references = references();
+    let mut engine = InlineEngine::new(weights, spec(4, 1)).unwrap();
+    let mut equal_texts = 0;
+    for reference in references.iter().take(12) {
+        let events: Vec<Events> = (0..3)
+            .map(|_| {
+                let events = admit(&mut engine, request(&reference.prompt));
+                engine.step().unwrap();
+                engine.step().unwrap();
+                events
+            })
+            .collect();
+        run(&mut engine);
+        equal_texts += events.iter().filter(|events| outcome(events).0 == reference.answer).count();
+    }
+    // Another batch can round otherwise.
+    assert!(equal_texts >= 33, "{equal_texts} of 36");
 }

@@ -195,6 +195,8 @@ impl Journey {
                 }
             }
             Event::Token { token, text, .. } => self.token(*token, text),
+            // The end comes with it.
+            Event::Embedding(_) => {}
             Event::Finished { text, usage, .. } => self.finished(text, *usage),
             Event::Failed(
                 GenerationError::Lost { .. } | GenerationError::Poison { .. } | GenerationError::Stopped,

@@ -234,7 +234,7 @@ async fn collect(flight: &mut Flight) -> Result<(String, FinishReason, Usage), A
     let mut text = String::new();
     loop {
         match flight.next().await {
-            Event::Started { .. } => {}
+            Event::Started { .. } | Event::Embedding(_) => {}
             Event::Token { text: more, .. } => text.push_str(&more),
             Event::Finished { reason, text: last, usage } => return Ok((text + &last, reason, usage)),
             Event::Failed(error) => return Err(error.into()),

@@ -49,7 +49,7 @@ impl EventStream {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Started { .. } => {}
+            Event::Started { .. } | Event::Embedding(_) => {}
             Event::Token { text, .. } => self.push_text(&text),
             Event::Finished { reason, text, usage } => {
                 self.push_text(&text);

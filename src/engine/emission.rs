@@ -34,6 +34,8 @@ pub(super) enum News {
     Cached(u32),
     /// One more token.
     Token(Token, Option<Logprobs>),
+    /// What its text became, in an instance that makes embeddings.
+    Embedding(Vec<f32>),
     /// The model ended its turn, with a token that has no text; or without one, where a grammar allows nothing more.
     Stop { token: bool },
     /// The most tokens are reached.
@@ -90,6 +92,11 @@ impl Emitter {
                     }
                 }
                 News::Token(token, logprobs) => self.token(number, token, logprobs),
+                News::Embedding(values) => {
+                    if let Some(sequence) = self.sequences.get_mut(&number) {
+                        sequence.sink.emit(Event::Embedding(values));
+                    }
+                }
                 News::Stop { token } => {
                     if let Some(sequence) = self.sequences.get_mut(&number) {
                         sequence.usage.completion_tokens += u32::from(token);

@@ -99,6 +99,7 @@ impl Weights for FakeWeights {
             controls: Arc::clone(&self.controls),
             cache: vec![Vec::new(); spec.slots as usize],
             logits: Vec::new(),
+            embeddings: vec![[0.0; 2]; spec.slots as usize],
         })
     }
 
@@ -145,6 +146,8 @@ pub struct FakeContext {
     cache: Vec<Vec<Token>>,
     /// Logits by row of the last batch, where they were wanted.
     logits: Vec<Option<Vec<f32>>>,
+    /// By slot.
+    embeddings: Vec<[f32; 2]>,
 }
 
 impl Drop for FakeContext {
@@ -187,6 +190,11 @@ impl Context for FakeContext {
             assert_eq!(entry.position as usize, cache.len(), "positions follow each other");
             assert!(cache.len() < self.spec.context_tokens as usize, "a slot overflows");
             cache.push(entry.token);
+            let embedding = &mut self.embeddings[entry.slot as usize];
+            if cache.len() == 1 {
+                *embedding = [0.0; 2];
+            }
+            *embedding = [embedding[0] + f32::from(u8::from(cache[0] == entry.token)), embedding[1] + 1.0];
             self.logits.push(entry.wants_logits.then(|| {
                 let mut logits = vec![-100.0; VOCAB_TOKENS];
                 logits[successor(entry.token) as usize] = 100.0;
@@ -206,6 +214,11 @@ impl Context for FakeContext {
 
     fn logits(&self, row: usize) -> &[f32] {
         self.logits[row].as_deref().expect("logits were wanted after this token")
+    }
+
+    /// How often the text's first token occurs, and how long it is.
+    fn embedding(&self, slot: u32) -> &[f32] {
+        &self.embeddings[slot as usize]
     }
 
     fn truncate(&mut self, slot: u32, keep: u32) -> bool {

@@ -189,6 +189,10 @@ impl<C: Context> Context for FaultyContext<'_, C> {
         self.inner.max_gap()
     }
 
+    fn embedding(&self, slot: u32) -> &[f32] {
+        self.inner.embedding(slot)
+    }
+
     fn truncate(&mut self, slot: u32, keep: u32) -> bool {
         self.inner.truncate(slot, keep)
     }

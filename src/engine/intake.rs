@@ -49,11 +49,11 @@ pub fn prepare<W: Weights>(
     };
     check_tokens(&request, &tokens, weights.vocabulary().tokens())?;
     let mut prompt_tokens = tokens.len();
-    let limit = context.context_tokens as usize;
+    let limit = context.max_tokens();
     if prompt_tokens >= limit && context.overflow == ContextOverflow::Refuse {
         return Err(GenerationError::PromptTooLong {
             prompt_tokens: token_count(&tokens),
-            context_tokens: context.context_tokens,
+            context_tokens: u32::try_from(limit).unwrap_or(u32::MAX),
         });
     }
     // Room for a fair answer, if something has to go anyway.

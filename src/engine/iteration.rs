@@ -4,6 +4,8 @@
 //! goes on where that one stopped: what it generated is computed again as prefill, and its text and its random draws
 //! continue. What the loop tells becomes text and events in an [`Emitter`](super::Emitter).
 
+mod pooled;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -121,6 +123,9 @@ impl<C: Context> Engine<C> {
     ///
     /// [`EngineError::Decode`]; the sequences of that call are lost, the engine can go on.
     pub fn step(&mut self) -> Result<StepReport, EngineError> {
+        if let Some(pooling) = self.context.spec().pooling {
+            return self.step_pooled(pooling);
+        }
         let mut report = StepReport { released: self.release_over(), ..StepReport::default() };
         self.attach();
         self.make_room();

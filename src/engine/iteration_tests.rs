@@ -9,7 +9,7 @@ use crate::engine::{ContextSpec, InlineEngine};
 use crate::generation::{
     Event, FinishReason, GenerationRequest, Prompt, SamplingSettings, SequenceSpec, Token,
 };
-use crate::policy::PrefixCachePolicy;
+use crate::policy::{Pooling, PrefixCachePolicy};
 
 /// What a sink received, readable after the engine dropped it.
 #[derive(Default)]
@@ -395,4 +395,25 @@ fn an_answer_can_forget_the_oldest_text_and_go_on() {
     run(&mut engine);
     assert_eq!(record.text(), "bcdefghijklmnopqrstuvwxyz");
     assert_eq!(end(&record), (FinishReason::Stop, 13, 26));
+}
+
+#[test]
+fn texts_become_vectors_of_length_one_as_many_as_fit_at_once() {
+    let weights = FakeWeights::default();
+    let spec = ContextSpec { pooling: Some(Pooling::Mean), batch_tokens: 32, ..ContextSpec::sized(3, 64, 1) };
+    let mut engine = InlineEngine::new(&weights, spec).unwrap();
+    let records =
+        ["aab", "axyzaxyzaxyz", "abcdefghijklmnopqrst"].map(|text| admit(&mut engine, request(text)));
+    let first = engine.step().unwrap();
+    assert_eq!(first.load.prefill_tokens, 3 + 12, "the third does not fit any more");
+    run(&mut engine);
+    for (record, [x, y]) in records.iter().zip([[2.0, 3.0], [3.0, 12.0], [1.0, 20.0_f32]]) {
+        let events = record.events.lock().unwrap();
+        let Event::Embedding(values) = &events[1] else { panic!("{events:?}") };
+        let length = x.hypot(y);
+        assert!((values[0] - x / length).abs() < 1e-6 && (values[1] - y / length).abs() < 1e-6, "{values:?}");
+    }
+    let too_long = admit(&mut engine, request(&"x".repeat(32)));
+    let error = GenerationError::PromptTooLong { prompt_tokens: 32, context_tokens: 32 };
+    assert_eq!(too_long.last(), Event::Failed(error));
 }

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use vocabulary::Vocabulary;
 
 use crate::generation::{GenerationError, Grammar, Token};
-use crate::policy::{ContextOverflow, FlashAttention, KvCacheType, ModelPolicy, PrefixCachePolicy};
+use crate::policy::{ContextOverflow, FlashAttention, KvCacheType, ModelPolicy, Pooling, PrefixCachePolicy};
 use crate::sampling::Constraint;
 use crate::units::{ByteCount, DeviceId};
 
@@ -66,6 +66,8 @@ pub struct ContextSpec {
     pub overflow: ContextOverflow,
     /// How the KV cache of earlier requests is used again.
     pub prefix_cache: PrefixCachePolicy,
+    /// Makes embeddings, in this way.
+    pub pooling: Option<Pooling>,
 }
 
 impl ContextSpec {
@@ -83,6 +85,7 @@ impl ContextSpec {
             target_itl: engine.target_itl,
             overflow: engine.context_overflow,
             prefix_cache: engine.prefix_cache,
+            pooling: engine.pooling,
         }
     }
 
@@ -99,6 +102,17 @@ impl ContextSpec {
             target_itl: None,
             overflow: ContextOverflow::Refuse,
             prefix_cache: PrefixCachePolicy { enabled: true, host_bytes: ByteCount::ZERO },
+            pooling: None,
+        }
+    }
+
+    /// The most tokens of one prompt, and room for one more. Texts that become embeddings are not divided into
+    /// batches.
+    #[must_use]
+    pub fn max_tokens(&self) -> usize {
+        match self.pooling {
+            None => self.context_tokens as usize,
+            Some(_) => self.context_tokens.min(self.batch_tokens.max(self.slots)) as usize,
         }
     }
 }
@@ -220,6 +234,13 @@ pub trait Context {
     /// Logits `[n_vocab]` after the batch's token number `row`, which must have wanted them. Waits for them to be
     /// computed.
     fn logits(&self, row: usize) -> &[f32];
+
+    /// What the last batch made of a slot's text: `[n_embd]`, or `[n_scores]` of a reranker.
+    ///
+    /// # Panics
+    ///
+    /// If the context makes no embeddings, or the slot was not in the batch.
+    fn embedding(&self, slot: u32) -> &[f32];
 
     /// Forgets a slot's tokens from position `keep` on. False if the model cannot forget a part: then the slot is
     /// empty.

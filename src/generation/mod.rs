@@ -99,7 +99,8 @@ pub struct Usage {
     pub completion_tokens: u32,
 }
 
-/// What an engine tells about one sequence, in this order: `Started`, any number of `Token`, `Finished`; or
+/// What an engine tells about one sequence, in this order: `Started`, any number of `Token` or one `Embedding`,
+/// `Finished`; or
 /// `Failed` at any point, after which nothing follows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
@@ -119,6 +120,8 @@ pub enum Event {
         /// Its probability, if the request asked for it.
         logprobs: Option<Box<TokenLogprobs>>,
     },
+    /// What the prompt became, in an instance that makes embeddings: a vector of length 1, or the scores of a reranker.
+    Embedding(Vec<f32>),
     /// The generation ended by itself.
     Finished {
         /// Why.

@@ -29,7 +29,7 @@ use std::sync::Arc;
 pub use error::{Fault, PolicyError};
 pub use types::{
     ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation, KvCacheType, MemoryLimit,
-    ModelFile, ModelPolicy, Policy, PrefixCachePolicy, QueuePolicy, SamplingPolicy, ScalePolicy,
+    ModelFile, ModelPolicy, Policy, Pooling, PrefixCachePolicy, QueuePolicy, SamplingPolicy, ScalePolicy,
     ServerPolicy, VariantPolicy, WatchdogPolicy,
 };
 

@@ -138,6 +138,21 @@ pub struct EnginePolicy {
     pub context_overflow: ContextOverflow,
     /// How the KV cache of earlier requests is used again.
     pub prefix_cache: PrefixCachePolicy,
+    /// Makes embeddings instead of text, in this way.
+    pub pooling: Option<Pooling>,
+}
+
+/// How the vectors of a text's tokens become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Pooling {
+    /// Their mean.
+    Mean,
+    /// The first one's, which models with a token for that have trained.
+    Cls,
+    /// The last one's.
+    Last,
+    /// The scores that a reranker gives them.
+    Rank,
 }
 
 /// How keys and values are stored. A quantized cache needs less memory and is less exact.

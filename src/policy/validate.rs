@@ -161,6 +161,7 @@ fn model(raw: RawModel, at: &YamlPath, base_dir: &Path, faults: &mut Faults) -> 
             target_itl: None,
             context_overflow: ContextOverflow::Refuse,
             prefix_cache: PrefixCachePolicy { enabled: true, host_bytes: ByteCount::from_mib(256) },
+            pooling: None,
         },
         sampling: sampling?,
         scale: scale?,

@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use llama_cpp_2::context::LlamaContext;
-use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
+use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams, LlamaPoolingType};
 use llama_cpp_2::context::session::LlamaStateSeqFlags;
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::llama_batch::LlamaBatch;
@@ -25,7 +25,7 @@ use kept::{Kept, KeptTexts};
 
 use super::{BatchToken, Context, ContextSpec, EngineError, Loader, Vocabulary, Weights, WeightsSpec};
 use crate::generation::{GenerationError, Grammar, Token};
-use crate::policy::{self, FlashAttention};
+use crate::policy::{self, FlashAttention, Pooling};
 use crate::sampling::Constraint;
 use crate::units::DeviceId;
 
@@ -161,6 +161,14 @@ impl LlamaWeights {
             .with_type_v(kv_cache_type)
             .with_flash_attention_policy(flash_attention)
             .with_kv_unified(false)
+            .with_embeddings(spec.pooling.is_some())
+            .with_pooling_type(match spec.pooling {
+                None => LlamaPoolingType::None,
+                Some(Pooling::Mean) => LlamaPoolingType::Mean,
+                Some(Pooling::Cls) => LlamaPoolingType::Cls,
+                Some(Pooling::Last) => LlamaPoolingType::Last,
+                Some(Pooling::Rank) => LlamaPoolingType::Rank,
+            })
             .with_n_threads(threads)
             .with_n_threads_batch(threads);
         self.model.new_context(backend(), params).map_err(|error| EngineError::Context {
@@ -267,6 +275,11 @@ impl Context for LlamaInstance<'_> {
 
     fn logits(&self, row: usize) -> &[f32] {
         self.context().get_logits_ith(i32::try_from(row).expect("batches are small"))
+    }
+
+    fn embedding(&self, slot: u32) -> &[f32] {
+        let found = self.context().embeddings_seq_ith(position(slot));
+        found.expect("the context pools, and the slot was in the batch")
     }
 
     fn truncate(&mut self, slot: u32, keep: u32) -> bool {

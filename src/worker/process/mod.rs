@@ -39,7 +39,7 @@ const INHERITED_PREFIXES: [&str; 12] =
 /// two cores fell from 2,500 to 500 tokens/s. CUDA counts the fastest GPU first by default, NVML counts by PCI bus.
 /// A debugger that ggml starts when it aborts would hold up the replacement.
 pub const ENVIRONMENT: [(&str, &str); 3] =
-    [("OMP_WAIT_POLICY", "passive"), ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), ("GGML_NO_BACKTRACE", "1")];
+    [("GOMP_SPINCOUNT", "1000"), ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), ("GGML_NO_BACKTRACE", "1")];
 
 /// How workers' processes are started.
 #[derive(Clone, Debug)]

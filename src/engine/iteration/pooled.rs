@@ -1,0 +1,90 @@
+//! The iteration of an instance that makes embeddings: whole texts, as many as one decode call holds.
+//!
+//! A text's tokens are pooled into one vector, and llama.cpp pools what one call computes: texts are not divided, and
+//! nothing of earlier ones is used again.
+
+use super::{BatchToken, Context, EngineError, News, Share, StepReport, slot_number};
+use crate::policy::Pooling;
+
+impl<C: Context> super::Engine<C> {
+    /// One iteration, with `pooling`.
+    pub(super) fn step_pooled(&mut self, pooling: Pooling) -> Result<StepReport, EngineError> {
+        let mut report = StepReport { released: self.release_over(), ..StepReport::default() };
+        let shares = self.whole_texts();
+        if shares.is_empty() {
+            return Ok(report);
+        }
+        self.batch.clear();
+        for share in &shares {
+            self.context.truncate(slot_number(share.slot), 0);
+            self.slots[share.slot].attach(0);
+            let slot = &self.slots[share.slot];
+            self.batch.extend((0..share.tokens).map(|position| BatchToken {
+                token: slot.pending(position),
+                position: u32::try_from(position).expect("a context has fewer than 2^32 tokens"),
+                slot: slot_number(share.slot),
+                wants_logits: true,
+            }));
+        }
+        if let Err(error) = self.context.decode(&self.batch) {
+            self.lose(&shares, &error);
+            return Err(error);
+        }
+        for share in shares {
+            report.load.prefill_tokens += share.tokens;
+            let mut values = self.context.embedding(slot_number(share.slot)).to_vec();
+            if pooling != Pooling::Rank {
+                normalize(&mut values);
+            }
+            let number = self.sequence(share.slot).number;
+            self.tell(number, News::Embedding(values));
+            self.end(share.slot, News::Stop { token: false });
+            self.context.truncate(slot_number(share.slot), 0);
+            self.slots[share.slot].forget_all();
+        }
+        Ok(report)
+    }
+
+    /// The texts that came first, as long as they fit; ordered by slot.
+    fn whole_texts(&self) -> Vec<Share> {
+        let mut room = self.context.max_batch_tokens();
+        let mut shares = Vec::new();
+        for at in self.in_order(|_| true) {
+            let tokens = self.slots[at].sequence.as_ref().map_or(0, |sequence| sequence.tokens.len());
+            if tokens > room {
+                break;
+            }
+            room -= tokens;
+            shares.push(Share { slot: at, tokens, last: true, filler: false });
+        }
+        shares.sort_unstable_by_key(|share| share.slot);
+        shares
+    }
+}
+
+/// Scales a vector to length 1, so that dot products are cosines; one of length 0 stays.
+fn normalize(values: &mut [f32]) {
+    let length = values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+    if length > 0.0 {
+        for value in values {
+            #[expect(clippy::cast_possible_truncation, reason = "a share of the vector's length")]
+            let scaled = (f64::from(*value) / length) as f32;
+            *value = scaled;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::normalize;
+
+    #[test]
+    fn vectors_get_length_one() {
+        let mut values = [3.0, -4.0];
+        normalize(&mut values);
+        assert_eq!(values, [0.6, -0.8]);
+        let mut nothing = [0.0; 3];
+        normalize(&mut nothing);
+        assert_eq!(nothing, [0.0; 3]);
+    }
+}
