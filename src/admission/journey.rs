@@ -235,6 +235,7 @@ impl Journey {
         let rest = usage.completion_tokens.saturating_sub(counted);
         self.progress();
         self.queue.metrics.generated_tokens.increment(u64::from(rest));
+        self.queue.metrics.cached_prompt_tokens.increment(u64::from(usage.cached_tokens));
         self.text(text);
         self.outcome = Some(Outcome::Completed);
         self.queue.metrics.end_to_end.record(self.arrived.at.elapsed());

@@ -88,6 +88,8 @@ pub struct ModelMetrics {
     pub queue_wait: Histogram,
     /// See [`PROMPT_TOKENS`].
     pub prompt_tokens: Counter,
+    /// See [`CACHED_PROMPT_TOKENS`].
+    pub cached_prompt_tokens: Counter,
     /// See [`GENERATED_TOKENS`].
     pub generated_tokens: Counter,
     /// See [`RESUMES`].
@@ -110,6 +112,7 @@ impl ModelMetrics {
             end_to_end: histogram!(END_TO_END, "model" => label.clone()),
             queue_wait: histogram!(QUEUE_WAIT, "model" => label.clone()),
             prompt_tokens: counter!(PROMPT_TOKENS, "model" => label.clone()),
+            cached_prompt_tokens: counter!(CACHED_PROMPT_TOKENS, "model" => label.clone()),
             generated_tokens: counter!(GENERATED_TOKENS, "model" => label.clone()),
             resumes: counter!(RESUMES, "model" => label.clone()),
             resume_pause: histogram!(RESUME_PAUSE, "model" => label.clone()),

@@ -36,6 +36,8 @@ metrics! {
     histogram TTFT = "modelpool_ttft_seconds", "Time from the request's arrival to its first text, queueing included";
     histogram ITL = "modelpool_itl_seconds", "Time between consecutive tokens of a generation";
     histogram END_TO_END = "modelpool_request_duration_seconds", "Time from the request's arrival to the end of its answer";
+    counter CACHED_PROMPT_TOKENS = "modelpool_cached_prompt_tokens_total",
+        "Prompt tokens that a KV cache had, so that they were not computed";
     counter PROMPT_TOKENS = "modelpool_prompt_tokens_total", "Prompt tokens of accepted requests";
     counter GENERATED_TOKENS = "modelpool_generated_tokens_total", "Tokens generated";
     counter RESUMES = "modelpool_resumes_total", "Times that a request lost its instance and went on in another";
