@@ -345,9 +345,9 @@ fn advance(sequence: &mut Sequence) {
     sequence.on_trial = false;
     let text = format!("{number},");
     sequence.sink.emit(if is_complete(&sequence.spec) {
-        let usage = Usage { prompt_tokens: 1, completion_tokens: number + 1 };
+        let usage = Usage { prompt_tokens: 1, cached_tokens: 0, completion_tokens: number + 1 };
         Event::Finished { reason: FinishReason::Length, text, usage }
     } else {
-        Event::Token { token: number, text }
+        Event::Token { token: number, text, logprobs: None }
     });
 }
