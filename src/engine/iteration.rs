@@ -347,5 +347,4 @@ fn slot_number(at: usize) -> u32 {
 }
 
 #[cfg(test)]
-#[path = "iteration_tests.rs"]
 mod tests;
