@@ -10,10 +10,8 @@ use std::time::Duration;
 use super::text::{Piece, TextAssembler};
 use super::{BatchToken, Context, EngineError, Prepared, Vocabulary, intake};
 use crate::batching::{self, Limits, Need, PrefillBudget, Share};
-use crate::generation::{
-    Event, EventSink, FinishReason, GenerationError, Loss, SamplingSettings, Suspicion, Token, Usage,
-};
-use crate::sampling::{self, Candidate};
+use crate::generation::{Event, EventSink, FinishReason, GenerationError, Loss, Suspicion, Token, Usage};
+use crate::sampling::Sampler;
 
 /// Most prompt tokens of one step. 512 is llama.cpp's physical batch (`n_ubatch`): more would only run one after the
 /// other inside the same call, while the decoding sequences wait.
@@ -32,7 +30,7 @@ struct Sequence {
     /// Whether the next token is the first one here: all before it is prefill, also what others generated.
     prefill: bool,
     max_tokens: u32,
-    sampling: SamplingSettings,
+    sampler: Sampler,
     text: TextAssembler,
     /// Order of arrival.
     number: u64,
@@ -69,7 +67,6 @@ pub struct Engine<C> {
     arrivals: u64,
     prefill: PrefillBudget,
     batch: Vec<BatchToken>,
-    candidates: Vec<Candidate>,
 }
 
 impl<C: Context> Engine<C> {
@@ -84,7 +81,6 @@ impl<C: Context> Engine<C> {
             arrivals: 0,
             prefill: PrefillBudget::new(FIRST_PREFILL_TOKENS, MAX_PREFILL_TOKENS),
             batch: Vec::new(),
-            candidates: Vec::new(),
         }
     }
 
@@ -121,6 +117,8 @@ impl<C: Context> Engine<C> {
         let usage =
             Usage { prompt_tokens, cached_tokens: 0, completion_tokens: intake::token_count(&generated) };
         self.arrivals += 1;
+        let mut sampler = Sampler::new(request.sampling.clone(), None, &[], Arc::default());
+        tokens.iter().for_each(|token| sampler.accept(*token));
         let sequence = Sequence {
             sink,
             tokens,
@@ -128,7 +126,7 @@ impl<C: Context> Engine<C> {
             usage,
             prefill: true,
             max_tokens: request.max_tokens.map_or(room, |limit| limit.min(room)),
-            sampling: request.sampling.clone(),
+            sampler,
             text,
             number: self.arrivals,
         };
@@ -239,8 +237,11 @@ impl<C: Context> Engine<C> {
     fn advance(&mut self, slot: usize, row: usize) {
         let sequence = self.slots[slot].as_mut().expect("planned slots hold sequences");
         let index = sequence.usage.completion_tokens;
-        let token =
-            sampling::sample(self.context.logits(row), &sequence.sampling, index, &mut self.candidates);
+        let Some(choice) = sequence.sampler.choose(self.context.logits(row), index, None) else {
+            return self.finish(slot, FinishReason::Stop);
+        };
+        let token = choice.token;
+        sequence.sampler.accept(token);
         sequence.usage.completion_tokens += 1;
         sequence.prefill = false;
         if self.vocabulary.ends_generation(token) {
