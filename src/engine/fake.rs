@@ -111,6 +111,10 @@ impl Weights for FakeWeights {
         text.bytes().map(Token::from).collect()
     }
 
+    fn tokenize_part(&self, text: &str) -> Vec<Token> {
+        self.tokenize(text)
+    }
+
     /// Knows one kind of grammar: a text in which only its characters may occur.
     fn constraint(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, GenerationError> {
         match grammar {

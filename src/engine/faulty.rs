@@ -142,6 +142,10 @@ impl<W: Weights> Weights for FaultyWeights<W> {
         self.inner.tokenize(text)
     }
 
+    fn tokenize_part(&self, text: &str) -> Vec<Token> {
+        self.inner.tokenize_part(text)
+    }
+
     fn constraint(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, GenerationError> {
         self.inner.constraint(grammar)
     }

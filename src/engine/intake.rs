@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::{ContextSpec, Weights};
 use crate::generation::{GenerationError, GenerationRequest, Prompt, SequenceSpec, Token};
 use crate::policy::ContextOverflow;
+use crate::sampling::dry::Breakers;
 use crate::sampling::{Constraint, Sampler};
 
 /// First tokens of a text that are never forgotten. Models put much attention on the first few, whatever they are;
@@ -76,9 +77,16 @@ pub fn prepare<W: Weights>(
 
 /// What chooses the tokens that follow `tokens`.
 fn sampler<W: Weights>(weights: &W, request: &GenerationRequest, tokens: &[Token]) -> Sampler {
-    let never = if request.ignore_eos { weights.vocabulary().end_of_generation() } else { &[] };
-    let breakers = Arc::default();
-    let mut sampler = Sampler::new(request.sampling.clone(), request.logprobs, never, breakers);
+    let vocabulary = weights.vocabulary();
+    let never = if request.ignore_eos { vocabulary.end_of_generation() } else { &[] };
+    let dry = &request.sampling.dry;
+    let breakers = if dry.multiplier == 0.0 {
+        Breakers::default()
+    } else {
+        let pieces = (0..vocabulary.tokens()).map(|token| vocabulary.piece(token));
+        Breakers::new(&dry.sequence_breakers, pieces, |text| weights.tokenize_part(text))
+    };
+    let mut sampler = Sampler::new(request.sampling.clone(), request.logprobs, never, Arc::new(breakers));
     tokens.iter().for_each(|token| sampler.accept(*token));
     sampler
 }

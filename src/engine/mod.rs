@@ -188,6 +188,9 @@ pub trait Weights: Sync {
     /// where the model asks for one and the text does not begin with it.
     fn tokenize(&self, text: &str) -> Vec<Token>;
 
+    /// Token ids of a part of a text: nothing is added, and no special token is recognized.
+    fn tokenize_part(&self, text: &str) -> Vec<Token>;
+
     /// What keeps a text within a grammar. Can take long for a large one.
     ///
     /// # Errors

@@ -209,6 +209,11 @@ impl Weights for LlamaWeights {
         tokens.into_iter().filter_map(|token| Token::try_from(token.0).ok()).collect()
     }
 
+    fn tokenize_part(&self, text: &str) -> Vec<Token> {
+        let tokens = self.model.vocab().tokenize(text.as_bytes(), false, false);
+        tokens.into_iter().filter_map(|token| Token::try_from(token.0).ok()).collect()
+    }
+
     fn constraint(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, GenerationError> {
         grammar::constraint(&self.model, grammar)
     }
