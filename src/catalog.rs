@@ -13,9 +13,6 @@ use crate::gguf::{self, GgufError, Header};
 use crate::policy::{ModelFile, ModelPolicy};
 use crate::units::{ByteCount, ModelName};
 
-/// llama.cpp's physical batch, which its compute buffers are made for.
-const UBATCH_TOKENS: u32 = 512;
-
 /// llama.cpp rounds the positions of a sequence up to this.
 const POSITION_STEP: u64 = 256;
 
@@ -67,7 +64,7 @@ impl CatalogModel {
     pub fn makes_the_same(&self, other: &Self) -> bool {
         let (own, others) = (&self.policy, &other.policy);
         let size = |policy: &ModelPolicy| (policy.context_tokens, policy.slots, policy.isolation);
-        size(own) == size(others) && self.files() == other.files()
+        size(own) == size(others) && own.engine == others.engine && self.files() == other.files()
     }
 
     /// A number that tells the files of this model from any others: what one began, another one cannot go on with.
@@ -213,7 +210,51 @@ fn chat_template(header: &Header) -> Result<ChatTemplate, ChatError> {
 /// KV cache of all slots, and the buffers that llama.cpp computes in.
 fn instance_bytes(header: &Header, policy: &ModelPolicy) -> ByteCount {
     let positions = u64::from(policy.context_tokens).next_multiple_of(POSITION_STEP);
-    header.kv_cache_bytes(positions * u64::from(policy.slots))
-        + header.compute_buffer_bytes(UBATCH_TOKENS, policy.slots)
-        + header.attention_mask_bytes(positions, UBATCH_TOKENS)
+    let block_bytes = policy.engine.kv_cache_type.block_bytes();
+    // llama.cpp's buffers are made for its physical batch, which is never smaller than one token of each slot.
+    let batch_tokens = policy.engine.batch_tokens.max(policy.slots);
+    header.kv_cache_bytes(positions * u64::from(policy.slots), block_bytes)
+        + header.compute_buffer_bytes(batch_tokens, policy.slots)
+        + header.attention_mask_bytes(positions, batch_tokens)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Policy;
+
+    /// The demo model with these other keys.
+    fn model(rest: &str) -> Arc<CatalogModel> {
+        let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model");
+        let text = format!(
+            "models:\n- name: m\n  context_tokens: 1024\n  variants: [{{path: tidepool-3m-f16.gguf}}]\n{rest}\n"
+        );
+        let policy = Policy::parse(&text, "p", &files).unwrap_or_else(|error| panic!("{error}"));
+        let mut catalog = Catalog::read(&policy.models, &files);
+        assert_eq!(catalog.broken, []);
+        catalog.models.remove(0)
+    }
+
+    #[test]
+    fn what_shapes_instances_makes_others() {
+        for (rest, same) in [
+            ("  engine: {batch_tokens: 512}", true),
+            ("  sampling: {top_k: 7}", true),
+            ("  engine: {batch_tokens: 256}", false),
+            ("  engine: {prefix_cache: {enabled: false}}", false),
+            ("  slots: 4", false),
+        ] {
+            assert_eq!(model(rest).makes_the_same(&model("")), same, "{rest}");
+        }
+    }
+
+    #[test]
+    fn an_estimate_follows_what_the_engine_section_says() {
+        let bytes = |rest: &str| model(rest).variants[0].instance_bytes.0;
+        let (f16, q8) = (bytes(""), bytes("  engine: {kv_cache_type: q8_0}"));
+        // 8 slots of 1,024 positions in 4 layers of 4 heads with 64 values each, 64 or 34 bytes for 32 of them.
+        assert_eq!(f16 - q8, 8 * 1024 * 4 * 4 * 2 * (64 - 34));
+        assert!(bytes("  engine: {batch_tokens: 1024}") > f16);
+        assert!(bytes("  engine: {batch_tokens: 64}") < f16);
+    }
 }

@@ -225,30 +225,33 @@ impl Journey {
             // A worker that says more than it was asked for shall not fill the memory.
             self.spec.generated.push(token);
         }
-        self.progress();
-        self.queue.metrics.generated_tokens.increment(1);
+        self.generated(1);
         self.text(text);
     }
 
+    /// What was generated and belongs to no text has no event of its own: the token that ended the turn, or that
+    /// completed a stop string.
     fn finished(&mut self, text: &str, usage: Usage) {
         let counted = u32::try_from(self.spec.generated.len()).unwrap_or(u32::MAX);
-        let rest = usage.completion_tokens.saturating_sub(counted);
-        self.progress();
-        self.queue.metrics.generated_tokens.increment(u64::from(rest));
+        self.generated(usage.completion_tokens.saturating_sub(counted));
         self.queue.metrics.cached_prompt_tokens.increment(u64::from(usage.cached_tokens));
         self.text(text);
         self.outcome = Some(Outcome::Completed);
         self.queue.metrics.end_to_end.record(self.arrived.at.elapsed());
     }
 
-    fn progress(&mut self) {
+    /// The instance has shown that it goes on, with this many more tokens; none if it only told the end.
+    fn generated(&mut self, tokens: u32) {
         let now = Instant::now();
         self.history.progress();
         if let Some(lost) = self.lost.take() {
             self.queue.metrics.resume_pause.record(now.duration_since(lost));
         }
-        if let Some(last) = self.last_token.replace(now) {
-            self.queue.metrics.itl.record(now.duration_since(last));
+        if tokens > 0 {
+            self.queue.metrics.generated_tokens.increment(tokens.into());
+            if let Some(last) = self.last_token.replace(now) {
+                self.queue.metrics.itl.record(now.duration_since(last));
+            }
         }
     }
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, BytesMut};
 use futures_util::{Stream, StreamExt};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::ApiError;
 
@@ -63,8 +64,8 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 /// # Errors
 ///
 /// [`ApiError::Invalid`] with the path of the field at fault.
-pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
+pub fn from_object<'de, T: Deserialize<'de>>(object: &'de Map<String, Value>) -> Result<T, ApiError> {
+    serde_path_to_error::deserialize(object).map_err(|error| {
         let around = error.path().to_string();
         let inner = error.into_inner();
         let path = match (missing_field(&inner), around.as_str()) {
@@ -110,7 +111,6 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use futures_util::stream;
-    use serde_json::Map;
 
     #[derive(Debug, serde::Deserialize)]
     struct Sample {
@@ -120,7 +120,7 @@ mod tests {
 
     fn check(json: &str, param: Option<&str>, message: &str) {
         let error = parse::<Map<String, Value>>(json.as_bytes())
-            .and_then(|object| from_value::<Sample>(Value::Object(object)))
+            .and_then(|object| from_object::<Sample>(&object))
             .unwrap_err();
         let ApiError::Invalid { param: found, message: text } = &error else { panic!("{error:?}") };
         assert_eq!(found.as_deref(), param, "{json}: {text}");

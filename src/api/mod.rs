@@ -4,8 +4,10 @@
 //! requests.
 
 mod body;
+mod choices;
 mod error;
 pub mod listen;
+mod logprobs;
 mod request;
 mod response;
 mod stream;
@@ -26,13 +28,13 @@ use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
 use warp::reply::{Reply, Response};
 
-use crate::admission::{Admission, Arrival, Flight, Served};
-use crate::generation::{Event, FinishReason, Usage};
+use crate::admission::{Admission, Arrival, Served};
 use crate::pool::Pool;
 use crate::telemetry;
 use crate::units::ByteCount;
+use choices::Choices;
 use error::ApiError;
-use request::Shape;
+use request::{Job, Shape};
 use response::Heading;
 use stream::EventStream;
 
@@ -174,20 +176,15 @@ impl Api {
         let job = request::read(&bytes, shape, &catalog)?;
         let model = &job.model.policy.name;
         let arrival = Arrival { at: arrived, id: id.to_str().unwrap_or_default().to_owned() };
-        let mut flight = self.admission.submit(model, job.request, arrival).await?;
-        // The first event decides the status, so that a prompt that does not fit is a 400 for streams, too.
-        if let Event::Failed(error) = flight.next().await {
-            return Err(error.into());
-        }
-        let Served { instance, waited } = flight.served().expect("it has started").clone();
+        let choices = Choices::begin(&self.admission, model, job.requests(), &arrival).await?;
+        let Served { instance, waited } = choices.served().clone();
         tracing::debug!(request = ?id, %model, instance = %instance.id, variant = %instance.variant_name,
-            waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX), "started");
-        let heading = heading(shape, model.as_str(), &instance.variant_name);
+            waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX), choices = job.choices, "started");
+        let heading = heading(shape, &job, &instance.variant_name);
         let mut response = if job.stream {
-            stream_response(EventStream::new(flight, heading, job.include_usage))
+            stream_response(EventStream::new(choices, heading, job.include_usage))
         } else {
-            let (text, reason, usage) = collect(&mut flight).await?;
-            json_response(heading.whole(&text, reason, usage))
+            json_response(heading.whole(&choices.collect().await?))
         };
         let headers = response.headers_mut();
         insert(headers, INSTANCE, &instance.id.to_string());
@@ -217,28 +214,16 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         .unwrap_or_else(|| HeaderValue::try_from(Uuid::new_v4().to_string()).expect("a UUID is ASCII"))
 }
 
-fn heading(shape: Shape, model: &str, variant: &str) -> Heading {
+fn heading(shape: Shape, job: &Job<'_>, variant: &str) -> Heading {
     let prefix = if shape == Shape::Chat { "chatcmpl" } else { "cmpl" };
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Heading {
         shape,
         id: format!("{prefix}-{}", Uuid::new_v4().simple()),
         created: since_1970.as_secs(),
-        model: model.to_owned(),
+        model: job.model.policy.name.to_string(),
         fingerprint: format!("fp_{variant}"),
-    }
-}
-
-/// Waits for the whole answer.
-async fn collect(flight: &mut Flight) -> Result<(String, FinishReason, Usage), ApiError> {
-    let mut text = String::new();
-    loop {
-        match flight.next().await {
-            Event::Started { .. } | Event::Embedding(_) => {}
-            Event::Token { text: more, .. } => text.push_str(&more),
-            Event::Finished { reason, text: last, usage } => return Ok((text + &last, reason, usage)),
-            Event::Failed(error) => return Err(error.into()),
-        }
+        logprobs: job.request.logprobs.is_some(),
     }
 }
 

@@ -2,8 +2,11 @@
 
 use serde::Serialize;
 
+use super::choices::total;
+use super::error::ApiError;
+use super::logprobs::{Logprobs, Offset};
 use super::request::Shape;
-use crate::generation::{FinishReason, Usage};
+use crate::generation::{Event, FinishReason, TokenLogprobs, Usage};
 
 /// What all bodies of one answer share.
 #[derive(Clone, Debug)]
@@ -18,6 +21,8 @@ pub struct Heading {
     pub model: String,
     /// Names the variant that serves, so that clients can tell answers of different variants apart.
     pub fingerprint: String,
+    /// Whether the request asked for the probabilities of its tokens.
+    pub logprobs: bool,
 }
 
 /// Token counts as OpenAI writes them.
@@ -26,15 +31,22 @@ struct WireUsage {
     prompt_tokens: u32,
     completion_tokens: u32,
     total_tokens: u32,
+    prompt_tokens_details: PromptDetails,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct PromptDetails {
+    cached_tokens: u32,
 }
 
 impl From<Usage> for WireUsage {
     fn from(usage: Usage) -> Self {
-        let Usage { prompt_tokens, completion_tokens, .. } = usage;
+        let Usage { prompt_tokens, cached_tokens, completion_tokens } = usage;
         Self {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens.saturating_add(completion_tokens),
+            prompt_tokens_details: PromptDetails { cached_tokens },
         }
     }
 }
@@ -53,10 +65,10 @@ struct Body<'a> {
 
 #[derive(Serialize)]
 struct Choice<'a> {
-    index: u32,
+    index: usize,
     #[serde(flatten)]
     content: Content<'a>,
-    logprobs: Option<()>,
+    logprobs: Option<Logprobs<'a>>,
     finish_reason: Option<FinishReason>,
 }
 
@@ -76,64 +88,114 @@ struct Delta<'a> {
     content: Option<&'a str>,
 }
 
-/// One part of a stream.
+/// One choice of an answer, as far as it has come.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// What was generated.
+    pub text: String,
+    /// The probability of each token, where the request asked for it.
+    pub logprobs: Vec<TokenLogprobs>,
+    /// Why it ended; `None` before.
+    pub reason: Option<FinishReason>,
+    /// Tokens counted.
+    pub usage: Usage,
+}
+
+impl Answer {
+    /// Adds what the engine tells.
+    ///
+    /// # Errors
+    ///
+    /// The failure, if that is what it tells.
+    pub fn take(&mut self, event: Event) -> Result<(), ApiError> {
+        match event {
+            Event::Started { .. } | Event::Embedding(_) => {}
+            Event::Token { text, logprobs, .. } => {
+                self.text.push_str(&text);
+                self.logprobs.extend(logprobs.map(|logprobs| *logprobs));
+            }
+            Event::Finished { reason, text, usage } => {
+                self.text.push_str(&text);
+                self.reason = Some(reason);
+                self.usage = usage;
+            }
+            Event::Failed(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+/// One part of a choice in a stream.
 #[derive(Clone, Copy, Debug)]
 pub enum Part<'a> {
     /// The beginning: who speaks. Only chats have it.
     Role,
-    /// More text.
-    Text(&'a str),
+    /// More text, and the probability of the token that made it certain, where the request asked for it.
+    Text(&'a str, Option<&'a TokenLogprobs>),
     /// The end.
     Finish(FinishReason),
-    /// Token counts, after the end.
-    Usage(Usage),
 }
 
 impl Heading {
-    /// The whole answer as JSON.
+    /// The whole answer as JSON: all its choices, in order.
     #[must_use]
-    pub fn whole(&self, text: &str, reason: FinishReason, usage: Usage) -> Vec<u8> {
-        let (object, content) = match self.shape {
-            Shape::Chat => ("chat.completion", Content::Message { role: "assistant", content: text }),
-            Shape::Completion => ("text_completion", Content::Text(text)),
+    pub fn whole(&self, answers: &[Answer]) -> Vec<u8> {
+        let object = match self.shape {
+            Shape::Chat => "chat.completion",
+            Shape::Completion => "text_completion",
         };
-        self.json(object, Some((content, Some(reason))), Some(usage))
+        let choices = answers.iter().enumerate().map(|(index, answer)| self.choice(index, answer)).collect();
+        self.json(object, choices, Some(total(answers.iter().map(|answer| answer.usage))))
     }
 
-    /// One chunk of a stream as JSON.
+    fn choice<'a>(&self, index: usize, answer: &'a Answer) -> Choice<'a> {
+        let content = match self.shape {
+            Shape::Chat => Content::Message { role: "assistant", content: &answer.text },
+            Shape::Completion => Content::Text(&answer.text),
+        };
+        let logprobs = || Logprobs::new(self.shape, &answer.logprobs, &mut Offset::default());
+        let logprobs = self.logprobs.then(logprobs);
+        Choice { index, content, logprobs, finish_reason: answer.reason }
+    }
+
+    /// One chunk of a stream as JSON. `offset` is where the choice's text is; a token's probability moves it.
     #[must_use]
-    pub fn chunk(&self, part: Part<'_>) -> Vec<u8> {
-        let (text, reason, usage) = match part {
+    pub fn chunk(&self, index: usize, part: Part<'_>, offset: &mut Offset) -> Vec<u8> {
+        let (text, logprobs, finish_reason) = match part {
             Part::Role => (Some(""), None, None),
-            Part::Text(text) => (Some(text), None, None),
-            Part::Finish(reason) => (None, Some(reason), None),
-            Part::Usage(usage) => (None, None, Some(usage)),
+            Part::Text(text, logprobs) => (Some(text), logprobs, None),
+            Part::Finish(reason) => (None, None, Some(reason)),
         };
         let role = matches!(part, Part::Role).then_some("assistant");
-        let (object, content) = match self.shape {
-            Shape::Chat => ("chat.completion.chunk", Content::Delta(Delta { role, content: text })),
-            Shape::Completion => ("text_completion", Content::Text(text.unwrap_or_default())),
+        let content = match self.shape {
+            Shape::Chat => Content::Delta(Delta { role, content: text }),
+            Shape::Completion => Content::Text(text.unwrap_or_default()),
         };
-        // The chunk of token counts has no choice.
-        self.json(object, usage.is_none().then_some((content, reason)), usage)
+        let logprobs = logprobs.map(|token| Logprobs::new(self.shape, std::slice::from_ref(token), offset));
+        self.json(self.chunk_object(), vec![Choice { index, content, logprobs, finish_reason }], None)
     }
 
-    fn json(
-        &self,
-        object: &'static str,
-        choice: Option<(Content<'_>, Option<FinishReason>)>,
-        usage: Option<Usage>,
-    ) -> Vec<u8> {
+    /// The chunk of token counts, after the end. It has no choice.
+    #[must_use]
+    pub fn usage_chunk(&self, usage: Usage) -> Vec<u8> {
+        self.json(self.chunk_object(), Vec::new(), Some(usage))
+    }
+
+    const fn chunk_object(&self) -> &'static str {
+        match self.shape {
+            Shape::Chat => "chat.completion.chunk",
+            Shape::Completion => "text_completion",
+        }
+    }
+
+    fn json(&self, object: &'static str, choices: Vec<Choice<'_>>, usage: Option<Usage>) -> Vec<u8> {
         let body = Body {
             id: &self.id,
             object,
             created: self.created,
             model: &self.model,
             system_fingerprint: &self.fingerprint,
-            choices: choice
-                .into_iter()
-                .map(|(content, finish_reason)| Choice { index: 0, content, logprobs: None, finish_reason })
-                .collect(),
+            choices,
             usage: usage.map(WireUsage::from),
         };
         serde_json::to_vec(&body).expect("strings and numbers always serialize")
@@ -143,9 +205,15 @@ impl Heading {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generation::TokenLogprob;
 
-    fn heading(shape: Shape) -> Heading {
-        Heading { shape, id: "x-1".into(), created: 7, model: "m".into(), fingerprint: "fp".into() }
+    fn heading(shape: Shape, logprobs: bool) -> Heading {
+        Heading { shape, id: "x-1".into(), created: 7, model: "m".into(), fingerprint: "fp".into(), logprobs }
+    }
+
+    fn answer(text: &str, reason: FinishReason) -> Answer {
+        let usage = Usage { prompt_tokens: 3, cached_tokens: 1, completion_tokens: 4 };
+        Answer { text: text.into(), logprobs: Vec::new(), reason: Some(reason), usage }
     }
 
     fn check(json: &[u8], expected: &str) {
@@ -154,40 +222,68 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(json), start.replace("OBJECT", object) + rest);
     }
 
+    const COUNTS: &str = r#""usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7,"prompt_tokens_details":{"cached_tokens":1}}}"#;
+
     #[test]
     fn answers_have_openais_shapes() {
-        let usage = Usage { prompt_tokens: 3, cached_tokens: 1, completion_tokens: 4 };
-        let counts = r#""usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}"#;
-        let chat = heading(Shape::Chat);
         check(
-            &chat.whole("hi", FinishReason::Stop, usage),
+            &heading(Shape::Chat, false).whole(&[answer("hi", FinishReason::Stop)]),
             &format!(
-                r#"chat.completion "choices":[{{"index":0,"message":{{"role":"assistant","content":"hi"}},"logprobs":null,"finish_reason":"stop"}}],{counts}"#
+                r#"chat.completion "choices":[{{"index":0,"message":{{"role":"assistant","content":"hi"}},"logprobs":null,"finish_reason":"stop"}}],{COUNTS}"#
             ),
         );
         check(
-            &heading(Shape::Completion).whole("hi", FinishReason::Length, usage),
+            &heading(Shape::Completion, true).whole(&[answer("hi", FinishReason::Length)]),
             &format!(
-                r#"text_completion "choices":[{{"index":0,"text":"hi","logprobs":null,"finish_reason":"length"}}],{counts}"#
+                r#"text_completion "choices":[{{"index":0,"text":"hi","logprobs":{{"tokens":[],"token_logprobs":[],"top_logprobs":[],"text_offset":[]}},"finish_reason":"length"}}],{COUNTS}"#
             ),
         );
-        let chunk = "chat.completion.chunk";
+    }
+
+    #[test]
+    fn all_choices_are_counted_and_their_prompt_once() {
+        let json = heading(Shape::Completion, false)
+            .whole(&[answer("a", FinishReason::Stop), answer("b", FinishReason::Length)]);
+        check(
+            &json,
+            r#"text_completion "choices":[{"index":0,"text":"a","logprobs":null,"finish_reason":"stop"},{"index":1,"text":"b","logprobs":null,"finish_reason":"length"}],"usage":{"prompt_tokens":3,"completion_tokens":8,"total_tokens":11,"prompt_tokens_details":{"cached_tokens":1}}}"#,
+        );
+    }
+
+    #[test]
+    fn chunks_have_openais_shapes() {
+        let (chat, mut offset) = (heading(Shape::Chat, true), Offset::default());
+        let logprob = TokenLogprob { token: 1, bytes: b"h\n".to_vec(), logprob: -1.0 };
+        let logprobs = TokenLogprobs { chosen: logprob, top: Vec::new() };
         for (part, rest) in [
             (
                 Part::Role,
-                r#""choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}"#,
+                r#""choices":[{"index":2,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}"#,
             ),
             (
-                Part::Text("h\n"),
-                r#""choices":[{"index":0,"delta":{"content":"h\n"},"logprobs":null,"finish_reason":null}]}"#,
+                Part::Text("h\n", Some(&logprobs)),
+                r#""choices":[{"index":2,"delta":{"content":"h\n"},"logprobs":{"content":[{"token":"h\n","logprob":-1.0,"bytes":[104,10],"top_logprobs":[]}]},"finish_reason":null}]}"#,
             ),
             (
                 Part::Finish(FinishReason::Stop),
-                r#""choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}]}"#,
+                r#""choices":[{"index":2,"delta":{},"logprobs":null,"finish_reason":"stop"}]}"#,
             ),
         ] {
-            check(&chat.chunk(part), &format!("{chunk} {rest}"));
+            check(&chat.chunk(2, part, &mut offset), &format!("chat.completion.chunk {rest}"));
         }
-        check(&chat.chunk(Part::Usage(usage)), &format!(r#"{chunk} "choices":[],{counts}"#));
+        let usage = answer("", FinishReason::Stop).usage;
+        check(&chat.usage_chunk(usage), &format!(r#"chat.completion.chunk "choices":[],{COUNTS}"#));
+    }
+
+    #[test]
+    fn offsets_go_on_from_chunk_to_chunk() {
+        let (completion, mut offset) = (heading(Shape::Completion, true), Offset::default());
+        let mut chunk = |bytes: &[u8]| {
+            let chosen = TokenLogprob { token: 1, bytes: bytes.to_vec(), logprob: -1.0 };
+            let logprobs = TokenLogprobs { chosen, top: Vec::new() };
+            String::from_utf8(completion.chunk(0, Part::Text("", Some(&logprobs)), &mut offset)).unwrap()
+        };
+        assert!(chunk("\u{e9}x".as_bytes()).contains(r#""text_offset":[0]"#));
+        assert!(chunk(b"y").contains(r#""text_offset":[2]"#));
     }
 }

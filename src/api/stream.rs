@@ -8,65 +8,88 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::Stream;
 
+use super::choices::{Choices, total};
 use super::error::ApiError;
+use super::logprobs::Offset;
 use super::request::Shape;
 use super::response::{Heading, Part};
-use crate::admission::Flight;
-use crate::generation::Event;
+use crate::generation::{Event, GenerationError, TokenLogprobs, Usage};
 
 /// The body of a streaming answer. A stream that breaks ends with an error event and without `[DONE]`, so that
 /// nobody takes it for complete.
 pub struct EventStream {
-    flight: Flight,
+    /// `None` after the end.
+    choices: Option<Choices>,
     heading: Heading,
     include_usage: bool,
+    /// Where the text of each choice is.
+    offsets: Vec<Offset>,
+    /// The counts of the choices that have ended.
+    usages: Vec<Usage>,
     /// Frames not sent yet.
     frames: VecDeque<Bytes>,
-    ended: bool,
 }
 
 impl EventStream {
-    /// The stream of a flight that has started.
+    /// The stream of choices that have started.
     #[must_use]
-    pub fn new(flight: Flight, heading: Heading, include_usage: bool) -> Self {
-        let mut stream = Self { flight, heading, include_usage, frames: VecDeque::new(), ended: false };
+    pub fn new(choices: Choices, heading: Heading, include_usage: bool) -> Self {
+        let count = choices.count();
+        let mut stream = Self {
+            choices: Some(choices),
+            heading,
+            include_usage,
+            offsets: vec![Offset::default(); count],
+            usages: Vec::new(),
+            frames: VecDeque::new(),
+        };
         if stream.heading.shape == Shape::Chat {
-            stream.push(Part::Role);
+            (0..count).for_each(|index| stream.push(index, Part::Role));
         }
         stream
     }
 
-    fn push(&mut self, part: Part<'_>) {
-        let json = self.heading.chunk(part);
+    fn push(&mut self, index: usize, part: Part<'_>) {
+        let json = self.heading.chunk(index, part, &mut self.offsets[index]);
         self.frames.push_back(frame(&json));
     }
 
-    fn push_text(&mut self, text: &str) {
-        if !text.is_empty() {
-            self.push(Part::Text(text));
+    /// Text can be held back while its token has figures to tell.
+    fn push_text(&mut self, index: usize, text: &str, logprobs: Option<&TokenLogprobs>) {
+        if !text.is_empty() || logprobs.is_some() {
+            self.push(index, Part::Text(text, logprobs));
         }
     }
 
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, index: usize, event: Event) {
         match event {
             Event::Started { .. } | Event::Embedding(_) => {}
-            Event::Token { text, .. } => self.push_text(&text),
+            Event::Token { text, logprobs, .. } => self.push_text(index, &text, logprobs.as_deref()),
             Event::Finished { reason, text, usage } => {
-                self.push_text(&text);
-                self.push(Part::Finish(reason));
-                if self.include_usage {
-                    self.push(Part::Usage(usage));
-                }
-                self.frames.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
-                self.ended = true;
+                self.push_text(index, &text, None);
+                self.push(index, Part::Finish(reason));
+                self.usages.push(usage);
             }
-            Event::Failed(error) => {
-                let body = ApiError::from(error).body(self.heading.shape.prompt_field());
-                let json = serde_json::to_vec(&body).expect("strings always serialize");
-                self.frames.push_back(frame(&json));
-                self.ended = true;
-            }
+            Event::Failed(error) => self.fail(error),
         }
+    }
+
+    /// All choices have ended.
+    fn finish(&mut self) {
+        if self.include_usage {
+            let json = self.heading.usage_chunk(total(self.usages.drain(..)));
+            self.frames.push_back(frame(&json));
+        }
+        self.frames.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
+        self.choices = None;
+    }
+
+    /// One choice has failed; the others are given up.
+    fn fail(&mut self, error: GenerationError) {
+        let body = ApiError::from(error).body(self.heading.shape.prompt_field());
+        let json = serde_json::to_vec(&body).expect("strings always serialize");
+        self.frames.push_back(frame(&json));
+        self.choices = None;
     }
 }
 
@@ -83,11 +106,11 @@ impl Stream for EventStream {
             if let Some(frame) = self.frames.pop_front() {
                 return Poll::Ready(Some(Ok(frame)));
             }
-            if self.ended {
-                return Poll::Ready(None);
+            let Some(choices) = &mut self.choices else { return Poll::Ready(None) };
+            match ready!(choices.poll_next(context)) {
+                Some((index, event)) => self.take(index, event),
+                None => self.finish(),
             }
-            let event = ready!(self.flight.poll_next(context));
-            self.take(event);
         }
     }
 }

@@ -7,9 +7,12 @@ use crate::units::ByteCount;
 
 use super::Header;
 
-/// Bytes of one number of the KV cache (F16) and of an activation (F32).
-const F16_BYTES: u64 = 2;
+/// Bytes of an activation (F32), and of a number of the attention mask (F16).
 const F32_BYTES: u64 = 4;
+const F16_BYTES: u64 = 2;
+
+/// How many values of the KV cache stand together in its types: llama.cpp quantizes blocks of 32.
+const BLOCK_VALUES: u64 = 32;
 
 /// An amount of memory, by where llama.cpp puts it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,28 +24,29 @@ pub struct Placed {
 }
 
 impl Header {
-    /// Bytes of keys and values for `tokens` positions, with an F16 cache.
+    /// Bytes of keys and values for `tokens` positions, in a cache that stores 32 values in `block_bytes`.
     ///
-    /// Σ over layers of `tokens × kv_heads × (key_length + value_length) × 2`, as llama.cpp's
+    /// Σ over layers of `tokens × kv_heads × (key_length + value_length) × block_bytes / 32`, as llama.cpp's
     /// `llama_kv_cache` allocates it. It rounds the positions of a sequence up to a multiple of 256:
     /// round first. Layers with a sliding window, and models that share or compress their cache, take
     /// less. The state of recurrent layers (Mamba, RWKV) is not counted.
     #[must_use]
-    pub fn kv_cache_bytes(&self, tokens: u64) -> ByteCount {
-        let placed = self.place_kv_cache(0, tokens);
+    pub fn kv_cache_bytes(&self, tokens: u64, block_bytes: u64) -> ByteCount {
+        let placed = self.place_kv_cache(0, tokens, block_bytes);
         placed.host
     }
 
     /// As [`kv_cache_bytes`](Self::kv_cache_bytes), with `gpu_layers` layers on a GPU. The cache of a
     /// layer lies where the layer lies.
     #[must_use]
-    pub fn place_kv_cache(&self, gpu_layers: u32, tokens: u64) -> Placed {
+    pub fn place_kv_cache(&self, gpu_layers: u32, tokens: u64, block_bytes: u64) -> Placed {
         let first_on_gpu = self.first_layer_on_gpu(gpu_layers);
-        let head_bytes = (u64::from(self.key_length) + u64::from(self.value_length)) * F16_BYTES;
+        let head_length = u64::from(self.key_length) + u64::from(self.value_length);
         let mut placed = Placed::default();
         for (layer, kv_heads) in self.kv_heads.iter().enumerate() {
-            let bytes = ByteCount(head_bytes.saturating_mul(u64::from(*kv_heads)).saturating_mul(tokens));
-            *(if layer < first_on_gpu { &mut placed.host } else { &mut placed.gpu }) += bytes;
+            let values = head_length.saturating_mul(u64::from(*kv_heads)).saturating_mul(tokens);
+            let bytes = values.div_ceil(BLOCK_VALUES).saturating_mul(block_bytes);
+            *(if layer < first_on_gpu { &mut placed.host } else { &mut placed.gpu }) += ByteCount(bytes);
         }
         placed
     }

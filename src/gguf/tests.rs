@@ -9,6 +9,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Bytes of 32 values of an F16 cache.
+const F16: u64 = 64;
+
 fn demo(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model").join(name)
 }
@@ -127,10 +130,15 @@ fn the_demo_model_is_understood() {
 #[test]
 fn the_kv_cache_grows_with_positions_layers_and_heads() {
     let header = read_file(&demo("tidepool-3m-f16.gguf")).unwrap();
-    assert_eq!(header.kv_cache_bytes(1024), ByteCount(1024 * 4 * 4 * (32 + 32) * 2));
-    let placed = header.place_kv_cache(3, 1024);
+    assert_eq!(header.kv_cache_bytes(1024, F16), ByteCount(1024 * 4 * 4 * (32 + 32) * 2));
+    assert_eq!(
+        header.kv_cache_bytes(1024, 34),
+        ByteCount(1024 * 4 * 4 * 2 * 34),
+        "Q8_0: 34 bytes for 32 values"
+    );
+    let placed = header.place_kv_cache(3, 1024, F16);
     assert_eq!(placed.host, placed.gpu, "three layers are the output and two of four");
-    assert_eq!(placed.host + placed.gpu, header.kv_cache_bytes(1024));
+    assert_eq!(placed.host + placed.gpu, header.kv_cache_bytes(1024, F16));
 }
 
 #[test]
@@ -159,7 +167,7 @@ fn layers_may_differ_in_heads() {
     let file = two_layers_with_tensor().array("llama.attention.head_count_kv", 5, 2, &heads);
     let header = read_bytes(&file.build()).unwrap();
     assert_eq!((header.kv_heads.as_slice(), header.key_length), (&[0, 2][..], 8));
-    assert_eq!(header.kv_cache_bytes(10), ByteCount(10 * 2 * 16 * 2));
+    assert_eq!(header.kv_cache_bytes(10, F16), ByteCount(10 * 2 * 16 * 2));
     refuses(
         &two_layers_with_tensor().array("llama.attention.head_count_kv", 5, 1, &heads[..4]).build(),
         "has an array of 1 numbers under key llama.attention.head_count_kv",
@@ -272,7 +280,7 @@ fn any_byte_may_be_wrong() {
             bytes[index] = value;
             if let Ok(header) = read_bytes(&bytes) {
                 let _ = header.compute_buffer_bytes(u32::MAX, u32::MAX);
-                let _ = header.place_kv_cache(u32::MAX, u64::MAX);
+                let _ = header.place_kv_cache(u32::MAX, u64::MAX, u64::MAX);
                 let _ = header.place_weights(1);
             }
         }

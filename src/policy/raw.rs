@@ -47,6 +47,7 @@ sections! {
         context_tokens: Given,
         slots: Given,
         isolation: Given,
+        engine: RawEngine,
         sampling: RawSampling,
         scale: RawScale,
         queue: RawQueue,
@@ -55,10 +56,27 @@ sections! {
     RawVariant {
         path: Given,
     }
+    RawEngine {
+        gpu_layers: Given,
+        threads: Given,
+        batch_tokens: Given,
+        kv_cache_type: Given,
+        flash_attention: Given,
+        target_itl_ms: Given,
+        context_overflow: Given,
+        prefix_cache: RawPrefixCache,
+        pooling: Given,
+    }
+    RawPrefixCache {
+        enabled: Given,
+        host_memory: Given,
+    }
     RawSampling {
         temperature: Given,
         top_k: Given,
         top_p: Given,
+        min_p: Given,
+        repeat_penalty: Given,
     }
     RawScale {
         min_instances: Given,
@@ -97,6 +115,11 @@ impl Given {
     /// The value as text.
     pub fn text(&self) -> Option<&str> {
         self.0.as_str()
+    }
+
+    /// The value as a truth value.
+    pub fn flag(&self) -> Option<bool> {
+        self.0.as_bool()
     }
 
     /// Whether quotes would make the value a text.

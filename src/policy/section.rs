@@ -116,6 +116,27 @@ impl<'f> Section<'f> {
         }
     }
 
+    /// One of a few words; `choices` has each with its value.
+    pub fn choice<T: Copy>(
+        &mut self,
+        key: &str,
+        given: Option<&Given>,
+        default: T,
+        choices: &[(&str, T)],
+    ) -> Option<T> {
+        let Some(given) = given else { return Some(default) };
+        match choices.iter().find(|(word, _)| given.text() == Some(word)) {
+            Some((_, value)) => Some(*value),
+            None => self.refuse(key, &listed(choices.iter().map(|(word, _)| *word)), given),
+        }
+    }
+
+    /// `true` or `false`.
+    pub fn flag(&mut self, key: &str, given: Option<&Given>, default: bool) -> Option<bool> {
+        let Some(given) = given else { return Some(default) };
+        given.flag().or_else(|| self.refuse(key, "true or false", given))
+    }
+
     /// Text that has to be there; `what` names it in messages.
     pub fn text<'g>(&mut self, key: &str, given: Option<&'g Given>, what: &str) -> Option<&'g str> {
         let Some(given) = given else { return self.missing(key, &format!("give {what}")) };
@@ -143,6 +164,16 @@ impl<'f> Section<'f> {
             (low_key, format!("{low} is more than {high_key} ({high}{})", default(high_given)))
         };
         self.note::<()>(key, format!("{relation}; raise {high_key} or lower {low_key}"));
+    }
+}
+
+/// `a, b or c`
+fn listed<'w>(words: impl Iterator<Item = &'w str>) -> String {
+    let words: Vec<&str> = words.collect();
+    match words.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
     }
 }
 

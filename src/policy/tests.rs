@@ -8,6 +8,7 @@ use super::error::MAX_FAULTS;
 use super::*;
 use crate::units::ByteCount;
 
+mod engine;
 mod shipped;
 
 /// A model with nothing but what is required, as the last lines of a policy.

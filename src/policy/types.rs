@@ -166,6 +166,18 @@ pub enum KvCacheType {
     Q4_0,
 }
 
+impl KvCacheType {
+    /// Bytes of 32 values: llama.cpp's blocks, which in the quantized types have a scale of two bytes.
+    #[must_use]
+    pub const fn block_bytes(self) -> u64 {
+        match self {
+            Self::F16 => 64,
+            Self::Q8_0 => 34,
+            Self::Q4_0 => 18,
+        }
+    }
+}
+
 /// Whether attention is computed by the fused algorithm, which needs less memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FlashAttention {

@@ -15,13 +15,13 @@ use crate::units::{ByteCount, ModelName};
 use super::error::Faults;
 use super::path::YamlPath;
 use super::raw::{
-    Given, RawDevices, RawModel, RawPolicy, RawQueue, RawSampling, RawScale, RawServer, RawVariant,
-    RawWatchdog,
+    Given, RawDevices, RawEngine, RawModel, RawPolicy, RawPrefixCache, RawQueue, RawSampling, RawScale,
+    RawServer, RawVariant, RawWatchdog,
 };
 use super::section::{Section, above_to, amount, from_to};
 use super::types::{
     ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation, KvCacheType, MemoryLimit,
-    ModelFile, ModelPolicy, Policy, PrefixCachePolicy, QueuePolicy, SamplingPolicy, ScalePolicy,
+    ModelFile, ModelPolicy, Policy, Pooling, PrefixCachePolicy, QueuePolicy, SamplingPolicy, ScalePolicy,
     ServerPolicy, VariantPolicy, WatchdogPolicy,
 };
 
@@ -128,7 +128,8 @@ fn model(raw: RawModel, at: &YamlPath, base_dir: &Path, faults: &mut Faults) -> 
     let name = name(raw.name.as_ref(), &mut section);
     let context_tokens = section.count("context_tokens", raw.context_tokens.as_ref(), 4096, 16..=16_777_216);
     let slots = section.count("slots", raw.slots.as_ref(), 8, 1..=256);
-    let isolation = isolation(raw.isolation.as_ref(), &mut section);
+    let isolations = [("process", Isolation::Process), ("thread", Isolation::Thread)];
+    let isolation = section.choice("isolation", raw.isolation.as_ref(), Isolation::Process, &isolations);
     if let (Some(context_tokens), Some(slots)) = (context_tokens, slots) {
         let total = u64::from(context_tokens) * u64::from(slots);
         if total > MAX_INSTANCE_TOKENS {
@@ -142,6 +143,7 @@ fn model(raw: RawModel, at: &YamlPath, base_dir: &Path, faults: &mut Faults) -> 
         }
     }
     let variants = variants(raw.variants.unwrap_or_default(), &at.key("variants"), base_dir, faults);
+    let engine = engine(&raw.engine.unwrap_or_default(), &at.key("engine"), faults);
     let sampling = sampling(&raw.sampling.unwrap_or_default(), at.key("sampling"), faults);
     let scale = scale(&raw.scale.unwrap_or_default(), at.key("scale"), faults);
     let queue = queue(&raw.queue.unwrap_or_default(), at.key("queue"), faults);
@@ -152,31 +154,12 @@ fn model(raw: RawModel, at: &YamlPath, base_dir: &Path, faults: &mut Faults) -> 
         context_tokens: context_tokens?,
         slots: slots?,
         isolation: isolation?,
-        engine: EnginePolicy {
-            gpu_layers: None,
-            threads: None,
-            batch_tokens: 512,
-            kv_cache_type: KvCacheType::F16,
-            flash_attention: FlashAttention::Auto,
-            target_itl: None,
-            context_overflow: ContextOverflow::Refuse,
-            prefix_cache: PrefixCachePolicy { enabled: true, host_bytes: ByteCount::from_mib(256) },
-            pooling: None,
-        },
+        engine: engine?,
         sampling: sampling?,
         scale: scale?,
         queue: queue?,
         watchdog: watchdog?,
     })
-}
-
-fn isolation(given: Option<&Given>, section: &mut Section<'_>) -> Option<Isolation> {
-    let Some(given) = given else { return Some(Isolation::Process) };
-    match given.text() {
-        Some("process") => Some(Isolation::Process),
-        Some("thread") => Some(Isolation::Thread),
-        _ => section.refuse("isolation", "process or thread", given),
-    }
 }
 
 fn name(given: Option<&Given>, section: &mut Section<'_>) -> Option<ModelName> {
@@ -240,18 +223,100 @@ fn variant(raw: &RawVariant, base_dir: &Path, section: &mut Section<'_>) -> Opti
     }
 }
 
+fn engine(raw: &RawEngine, at: &YamlPath, faults: &mut Faults) -> Option<EnginePolicy> {
+    let prefix_cache = prefix_cache(
+        raw.prefix_cache.as_ref().unwrap_or(&RawPrefixCache::default()),
+        at.key("prefix_cache"),
+        faults,
+    );
+    let mut section = Section::new(at.clone(), faults);
+    // Three keys whose default has no number. All layers stand outside of the range, as 0 does for the others.
+    let gpu_layers = section.count("gpu_layers", raw.gpu_layers.as_ref(), u32::MAX, 0..=9999);
+    let threads = section.count("threads", raw.threads.as_ref(), 0, 1..=1024);
+    let target_itl_ms = section.whole("target_itl_ms", raw.target_itl_ms.as_ref(), 0, 1..=60_000);
+    let batch_tokens = section.count("batch_tokens", raw.batch_tokens.as_ref(), 512, 32..=8192);
+    let types = [("f16", KvCacheType::F16), ("q8_0", KvCacheType::Q8_0), ("q4_0", KvCacheType::Q4_0)];
+    let kv_cache_type = section.choice("kv_cache_type", raw.kv_cache_type.as_ref(), KvCacheType::F16, &types);
+    let flash_attention = flash_attention(raw.flash_attention.as_ref(), &mut section);
+    let overflows = [
+        ("refuse", ContextOverflow::Refuse),
+        ("truncate", ContextOverflow::Truncate),
+        ("shift", ContextOverflow::Shift),
+    ];
+    let context_overflow = section.choice(
+        "context_overflow",
+        raw.context_overflow.as_ref(),
+        ContextOverflow::Refuse,
+        &overflows,
+    );
+    // Text, the default, has no word of its own.
+    let poolings = [
+        ("mean", Some(Pooling::Mean)),
+        ("cls", Some(Pooling::Cls)),
+        ("last", Some(Pooling::Last)),
+        ("rank", Some(Pooling::Rank)),
+    ];
+    let pooling = section.choice("pooling", raw.pooling.as_ref(), None, &poolings);
+    if let (Some(FlashAttention::Off), Some(KvCacheType::Q8_0 | KvCacheType::Q4_0)) =
+        (flash_attention, kv_cache_type)
+    {
+        let message = "off, but llama.cpp reads a quantized KV cache with flash attention only; set it to auto or \
+                       on, or kv_cache_type to f16";
+        section.note::<()>("flash_attention", message.to_owned());
+    }
+    Some(EnginePolicy {
+        gpu_layers: Some(gpu_layers?).filter(|layers| *layers != u32::MAX),
+        threads: NonZeroU32::new(threads?),
+        batch_tokens: batch_tokens?,
+        kv_cache_type: kv_cache_type?,
+        flash_attention: flash_attention?,
+        target_itl: Some(target_itl_ms?).filter(|ms| *ms > 0).map(Duration::from_millis),
+        context_overflow: context_overflow?,
+        prefix_cache: prefix_cache?,
+        pooling: pooling?,
+    })
+}
+
+/// Some YAML tools write `on` and `off` as `true` and `false`: both are understood.
+fn flash_attention(given: Option<&Given>, section: &mut Section<'_>) -> Option<FlashAttention> {
+    match given.and_then(Given::flag) {
+        Some(true) => Some(FlashAttention::On),
+        Some(false) => Some(FlashAttention::Off),
+        None => {
+            let choices =
+                [("auto", FlashAttention::Auto), ("on", FlashAttention::On), ("off", FlashAttention::Off)];
+            section.choice("flash_attention", given, FlashAttention::Auto, &choices)
+        }
+    }
+}
+
+fn prefix_cache(raw: &RawPrefixCache, at: YamlPath, faults: &mut Faults) -> Option<PrefixCachePolicy> {
+    let mut section = Section::new(at, faults);
+    let enabled = section.flag("enabled", raw.enabled.as_ref(), true);
+    let host_bytes = section.bytes(
+        "host_memory",
+        raw.host_memory.as_ref(),
+        ByteCount::from_mib(256),
+        ByteCount::ZERO..=ByteCount::from_mib(1 << 20),
+    );
+    Some(PrefixCachePolicy { enabled: enabled?, host_bytes: host_bytes? })
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "small numbers; llama.cpp samples with f32")]
 fn sampling(raw: &RawSampling, at: YamlPath, faults: &mut Faults) -> Option<SamplingPolicy> {
     let mut section = Section::new(at, faults);
     let temperature = section.number("temperature", raw.temperature.as_ref(), 0.8, from_to(0.0, 2.0));
     let top_k = section.count("top_k", raw.top_k.as_ref(), 40, 0..=1_000_000);
     let top_p = section.number("top_p", raw.top_p.as_ref(), 0.95, above_to(0.0, 1.0));
+    let min_p = section.number("min_p", raw.min_p.as_ref(), 0.0, from_to(0.0, 1.0));
+    let repeat_penalty =
+        section.number("repeat_penalty", raw.repeat_penalty.as_ref(), 1.0, above_to(0.0, 10.0));
     Some(SamplingPolicy {
         temperature: temperature? as f32,
         top_k: top_k?,
         top_p: (top_p? as f32).max(f32::MIN_POSITIVE),
-        min_p: 0.0,
-        repeat_penalty: 1.0,
+        min_p: min_p? as f32,
+        repeat_penalty: (repeat_penalty? as f32).max(f32::MIN_POSITIVE),
     })
 }
 

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::{MODEL, faults, parse};
-use crate::policy::Policy;
 use crate::policy::error::Faults;
 use crate::policy::path::YamlPath;
 use crate::policy::spans::Spans;
+use crate::policy::{Policy, SamplingPolicy};
 
 fn in_project(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -29,6 +29,8 @@ fn keys() -> Vec<YamlPath> {
         (root.key("devices"), "devices: {zzz: 1}"),
         (model.clone(), "models: [{zzz: 1}]"),
         (model.key("variants").index(0), "models: [{variants: [{zzz: 1}]}]"),
+        (model.key("engine"), "models: [{engine: {zzz: 1}}]"),
+        (model.key("engine").key("prefix_cache"), "models: [{engine: {prefix_cache: {zzz: 1}}}]"),
         (model.key("sampling"), "models: [{sampling: {zzz: 1}}]"),
         (model.key("scale"), "models: [{scale: {zzz: 1}}]"),
         (model.key("queue"), "models: [{queue: {zzz: 1}}]"),
@@ -68,7 +70,7 @@ fn every_shipped_policy_is_legal() {
 fn the_default_policy_has_every_key() {
     let spans = Spans::read(&read("policies/default.yaml"), &mut Faults::default());
     let keys = keys();
-    assert_eq!(keys.len(), 32);
+    assert_eq!(keys.len(), 46);
     for key in keys {
         assert!(spans.has(&key), "policies/default.yaml has no {key}");
     }
@@ -82,8 +84,10 @@ fn the_default_policy_states_the_defaults() {
     assert_eq!(stated.devices, implied.devices);
     let (stated, implied) = (&stated.models[0], &implied.models[0]);
     assert_eq!(stated.slots, implied.slots);
-    assert_eq!(stated.sampling.top_k, implied.sampling.top_k);
-    assert_eq!(stated.sampling.top_p.to_bits(), implied.sampling.top_p.to_bits());
+    assert_eq!(stated.engine, implied.engine);
+    // The small model suits another temperature.
+    let temperature = implied.sampling.temperature;
+    assert_eq!(SamplingPolicy { temperature, ..stated.sampling.clone() }, implied.sampling);
     assert_eq!(stated.scale, implied.scale);
     assert_eq!(stated.queue, implied.queue);
 }

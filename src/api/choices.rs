@@ -1,0 +1,114 @@
+//! The choices of one request: as many flights, told apart by their index.
+//!
+//! They stand or fall together: if one is refused or fails, so is the request, and the others are given up.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::try_join_all;
+
+use super::error::ApiError;
+use super::response::Answer;
+use crate::admission::{Admission, Arrival, Flight, Served};
+use crate::generation::{Event, GenerationRequest, Usage};
+use crate::units::ModelName;
+
+/// Flights that have all started. Dropping them gives all of them up.
+pub struct Choices {
+    /// By index; `None` after the end.
+    flights: Vec<Option<Flight>>,
+    /// Who is asked first next time, so that none waits for the others.
+    next: usize,
+    served: Served,
+}
+
+impl Choices {
+    /// Waits until each request has a slot and its prompt was accepted, so that a request that cannot be served has
+    /// the right status, streamed or not.
+    ///
+    /// # Errors
+    ///
+    /// The first refusal or failure of any.
+    pub async fn begin(
+        admission: &Arc<Admission>,
+        model: &ModelName,
+        requests: impl Iterator<Item = GenerationRequest>,
+        arrival: &Arrival,
+    ) -> Result<Self, ApiError> {
+        // All at once: one after the other, each would queue anew behind everybody else.
+        let begun = requests.map(|request| begin(admission, model, request, arrival.clone()));
+        let flights = try_join_all(begun).await?;
+        let first = flights.first().expect("a request has at least one choice");
+        let served = first.served().expect("it has started").clone();
+        Ok(Self { flights: flights.into_iter().map(Some).collect(), next: 0, served })
+    }
+
+    /// Who began to serve the first of them.
+    #[must_use]
+    pub fn served(&self) -> &Served {
+        &self.served
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// The next event of any, with its index; `None` when all have ended.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<(usize, Event)>> {
+        let count = self.flights.len();
+        let mut waiting = false;
+        for index in (self.next..count).chain(0..self.next) {
+            let Some(flight) = &mut self.flights[index] else { continue };
+            let Poll::Ready(event) = flight.poll_next(context) else {
+                waiting = true;
+                continue;
+            };
+            if matches!(event, Event::Finished { .. } | Event::Failed(_)) {
+                self.flights[index] = None;
+            }
+            self.next = (index + 1) % count;
+            return Poll::Ready(Some((index, event)));
+        }
+        if waiting { Poll::Pending } else { Poll::Ready(None) }
+    }
+
+    /// Waits for the whole answers, in order.
+    ///
+    /// # Errors
+    ///
+    /// The first failure of any.
+    pub async fn collect(mut self) -> Result<Vec<Answer>, ApiError> {
+        let mut answers: Vec<Answer> = self.flights.iter().map(|_| Answer::default()).collect();
+        while let Some((index, event)) = std::future::poll_fn(|context| self.poll_next(context)).await {
+            answers[index].take(event)?;
+        }
+        Ok(answers)
+    }
+}
+
+async fn begin(
+    admission: &Arc<Admission>,
+    model: &ModelName,
+    request: GenerationRequest,
+    arrival: Arrival,
+) -> Result<Flight, ApiError> {
+    let mut flight = admission.submit(model, request, arrival).await?;
+    match flight.next().await {
+        Event::Failed(error) => Err(error.into()),
+        _ => Ok(flight),
+    }
+}
+
+/// The counts of a request: its prompt once, as the choice that had to compute the most of it found it, and all that
+/// was generated.
+#[must_use]
+pub fn total(usages: impl IntoIterator<Item = Usage>) -> Usage {
+    let add = |sum: Usage, next: Usage| Usage {
+        prompt_tokens: sum.prompt_tokens.max(next.prompt_tokens),
+        cached_tokens: sum.cached_tokens.min(next.cached_tokens),
+        completion_tokens: sum.completion_tokens.saturating_add(next.completion_tokens),
+    };
+    usages.into_iter().reduce(add).unwrap_or_default()
+}

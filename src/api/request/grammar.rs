@@ -1,0 +1,78 @@
+//! What the text must conform to: a grammar, a JSON schema, or JSON of any kind.
+
+use serde_json::{Map, Value, json};
+
+use super::range::{out_of_range, shorten};
+use super::{ApiError, gbnf, schema};
+use crate::generation::Grammar;
+
+/// The fields that say it; a request has one of them.
+const FIELDS: [&str; 3] = ["grammar", "json_schema", "response_format"];
+
+/// Reads whichever of the fields is there.
+pub(super) fn read(object: &Map<String, Value>) -> Result<Option<Grammar>, ApiError> {
+    let [grammar, json_schema, response_format] = FIELDS.map(|field| object.get(field));
+    let found = [gbnf(grammar)?, at_top(json_schema)?, formatted(response_format)?];
+    let mut given = FIELDS.into_iter().zip(found).filter_map(|(field, found)| Some((field, found?)));
+    let Some((first, grammar)) = given.next() else { return Ok(None) };
+    if let Some((second, _)) = given.next() {
+        let message = format!("{second}: cannot be combined with {first}; give one of them");
+        return Err(ApiError::invalid(second, message));
+    }
+    Ok(Some(grammar))
+}
+
+/// `grammar`: text in llama.cpp's notation.
+fn gbnf(field: Option<&Value>) -> Result<Option<Grammar>, ApiError> {
+    match field {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
+        Some(Value::String(text)) => match gbnf::check(text) {
+            Ok(()) => Ok(Some(Grammar::Gbnf(text.clone()))),
+            Err(reason) => Err(ApiError::invalid("grammar", format!("grammar: {reason}"))),
+        },
+        Some(_) => Err(ApiError::invalid("grammar", "grammar: expected a string")),
+    }
+}
+
+/// `json_schema`: the schema itself, as llama.cpp's server takes it.
+fn at_top(field: Option<&Value>) -> Result<Option<Grammar>, ApiError> {
+    match field {
+        None | Some(Value::Null) => Ok(None),
+        Some(schema) => schema_at("json_schema", schema).map(Some),
+    }
+}
+
+/// `response_format`: OpenAI's way to ask for the same.
+fn formatted(field: Option<&Value>) -> Result<Option<Grammar>, ApiError> {
+    let fields = match field {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Object(fields)) => fields,
+        Some(_) => return Err(ApiError::invalid("response_format", "response_format: expected an object")),
+    };
+    let missing = |path: &str| ApiError::invalid(path, format!("{path}: missing"));
+    match fields.get("type").and_then(Value::as_str) {
+        Some("text") => Ok(None),
+        Some("json_object") => match fields.get("schema") {
+            None | Some(Value::Null) => schema_at("response_format", &json!({ "type": "object" })).map(Some),
+            Some(schema) => schema_at("response_format.schema", schema).map(Some),
+        },
+        Some("json_schema") => {
+            let path = "response_format.json_schema.schema";
+            let schema = fields.get("json_schema").and_then(|format| format.get("schema"));
+            schema_at(path, schema.ok_or_else(|| missing(path))?).map(Some)
+        }
+        Some(other) => {
+            let got = format!("{:?}", shorten(other));
+            Err(out_of_range("response_format.type", "text, json_object or json_schema", got))
+        }
+        None => Err(missing("response_format.type")),
+    }
+}
+
+fn schema_at(path: &str, schema: &Value) -> Result<Grammar, ApiError> {
+    match schema::check(schema) {
+        Ok(text) => Ok(Grammar::JsonSchema(text)),
+        Err(reason) => Err(ApiError::invalid(path, format!("{path}: {reason}"))),
+    }
+}

@@ -1,0 +1,35 @@
+//! Fields of OpenAI's that modelpool does not implement: refused where they would change the answer.
+
+use serde_json::{Map, Value};
+
+use super::ApiError;
+
+/// Fields that would change the answer.
+const UNSUPPORTED: [&str; 7] =
+    ["echo", "suffix", "tools", "tool_choice", "functions", "function_call", "audio"];
+
+/// Refuses a request that asks for what there is not.
+pub(super) fn refuse(object: &Map<String, Value>) -> Result<(), ApiError> {
+    for field in UNSUPPORTED {
+        if object.get(field).is_some_and(|value| !is_neutral(field, value)) {
+            let message = format!("{field}: this server does not support it; leave it out");
+            return Err(ApiError::invalid(field, message));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a field's value means the same as leaving the field out.
+fn is_neutral(field: &str, value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) if matches!(field, "tool_choice" | "function_call") => {
+            text == "none" || text == "auto"
+        }
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+    }
+}
