@@ -1,8 +1,8 @@
 //! How many prompt tokens a step may compute, from the time that steps took.
 //!
 //! PURE. A step is what everybody in the instance waits for. Beside answers, prompts get so much of it that a token
-//! comes at most [`STRETCH`] times as late as it would without them, or within the target that the policy names; the
-//! more prompts wait, the more may be asked of those who read. Without answers, a step is only what the watchdog sees
+//! comes at most [`STRETCH`] times as late as it would without them, or within the target that the policy names; where
+//! several prompts wait, more is asked of those who read. Without answers, a step is only what the watchdog sees
 //! of the progress, and on a slow machine 512 prompt tokens can take minutes: the budget begins small, doubles while
 //! full steps are quick, and halves when one is not.
 
@@ -11,9 +11,9 @@ use std::time::Duration;
 /// How much longer than a step without prompts one with a single prompt may take.
 const STRETCH: f64 = 2.7;
 /// Time for prompts that nobody notices, however quick the steps are.
-const UNNOTICED_SECONDS: f64 = 0.002;
-/// However many prompts wait, an answer gets its next token within this time, where the machine is quick enough.
-const LONGEST_SECONDS: f64 = 0.1;
+const UNNOTICED_SECONDS: f64 = 0.005;
+/// With several prompts waiting, steps may be so much longer still.
+const CROWD: f64 = 1.5;
 /// Without answers: a step at the budget or below counts as quick; twice the tokens stay well below [`SLOW`].
 const QUICK: Duration = Duration::from_millis(300);
 /// Without answers: a step that took longer is too slow.
@@ -82,9 +82,8 @@ impl PrefillBudget {
         if let Some(target) = self.target {
             return target.as_secs_f64() - decode;
         }
-        let crowd = f64::from(u32::try_from(prompts.max(1)).unwrap_or(u32::MAX));
-        let stretched = (STRETCH - 1.0) * decode;
-        (stretched * crowd).min((LONGEST_SECONDS - decode).max(stretched)).max(UNNOTICED_SECONDS)
+        let crowd = if prompts > 1 { CROWD } else { 1.0 };
+        ((STRETCH - 1.0) * decode * crowd).max(UNNOTICED_SECONDS)
     }
 
     /// Takes the measurement of a step.
@@ -201,7 +200,7 @@ mod tests {
             *settle(&mut budget, 64, prompts, (13.3, 4.0, 0.08)).iter().max().unwrap()
         };
         assert!(settled(None, 1) < 300);
-        assert_eq!(settled(None, 8), 512);
+        assert!((350..=450).contains(&settled(None, 8)), "{} tokens", settled(None, 8));
         let within = settled(Some(Duration::from_millis(40)), 8);
         assert!((200..=290).contains(&within), "{within} tokens");
     }

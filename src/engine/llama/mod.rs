@@ -29,6 +29,9 @@ use crate::policy::{self, FlashAttention, Pooling};
 use crate::sampling::Constraint;
 use crate::units::DeviceId;
 
+/// Weights of this size do not stay in a CPU's caches from one pass to the next.
+const MEMORY_BOUND_BYTES: u64 = 64 << 20;
+
 /// More threads than this do not choose tokens faster: they all read the same memory.
 const MAX_SAMPLING_THREADS: usize = 12;
 
@@ -163,7 +166,7 @@ impl LlamaWeights {
             .with_kv_unified(false)
             .with_embeddings(spec.pooling.is_some())
             .with_pooling_type(match spec.pooling {
-                None => LlamaPoolingType::None,
+                None => LlamaPoolingType::Unspecified,
                 Some(Pooling::Mean) => LlamaPoolingType::Mean,
                 Some(Pooling::Cls) => LlamaPoolingType::Cls,
                 Some(Pooling::Last) => LlamaPoolingType::Last,
@@ -274,8 +277,12 @@ impl Context for LlamaInstance<'_> {
             // Such a model cannot forget the tokens that would fill a gap.
             return 0;
         }
-        // What one more token costs beside what one more pass over the weights costs.
-        if self.weights.device == DeviceId::Host { 2 } else { 16 }
+        // As many tokens as cost about as much as another pass over the weights does.
+        match self.weights.device {
+            DeviceId::Gpu(_) => 8,
+            DeviceId::Host if model.size() >= MEMORY_BOUND_BYTES => 1,
+            DeviceId::Host => 0,
+        }
     }
 
     fn logits(&self, row: usize) -> &[f32] {
