@@ -1,5 +1,6 @@
 //! `modelpool bench`: measures what a machine can do.
 
+mod engine;
 mod progress;
 mod random;
 mod server;
@@ -24,6 +25,7 @@ pub(super) struct BenchArguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    Engine(engine::EngineArguments),
     Server(server::ServerArguments),
 }
 
@@ -34,6 +36,7 @@ enum What {
 /// What keeps it from measuring at all.
 pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     match &arguments.what {
+        What::Engine(arguments) => engine::run(arguments),
         What::Server(arguments) => server::run(arguments),
     }
 }

@@ -23,7 +23,7 @@ use super::progress::Progress;
 use super::{INTERRUPTED, Interrupt};
 use crate::cli::print;
 use arguments::Endpoint;
-pub(super) use arguments::ServerArguments;
+pub(super) use arguments::{ServerArguments, seconds};
 use ask::Asker;
 use compare::Comparison;
 use http::HttpClient;

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Measures one model on this machine as docs/performance.md does: the engine alone, a server under 1, 8 and 64 streams,
+# a long prompt beside 16 answers, and a system prompt that all requests share. Takes about three minutes.
+#   bash examples/measure/measure.sh MODEL.gguf [PROGRAM]
+# SLOTS, CONTEXT (tokens of a slot), LONG (tokens of the long prompt), PROMPT, ANSWER and PORT can be set.
+set -euo pipefail
+model=${1:?the model, a GGUF file} program=${2:-target/release/modelpool}
+slots=${SLOTS:-64} context=${CONTEXT:-1024} long=${LONG:-6000} prompt=${PROMPT:-262} answer=${ANSWER:-128}
+port=${PORT:-8080} url=http://127.0.0.1:${PORT:-8080}
+work=$(mktemp -d)
+server=
+stop() { [ -z "$server" ] || { kill "$server" 2>/dev/null && wait "$server" || true; }; server=; }
+trap 'stop; rm -rf "$work"' EXIT
+
+serve() { # SLOTS CONTEXT
+  cat >"$work/policy.yaml" <<POLICY
+server: { listen: "127.0.0.1:$port" }
+models:
+  - name: measured
+    variants: [ { path: "$(realpath "$model")" } ]
+    context_tokens: $2
+    slots: $1
+    scale: { min_instances: 1, max_instances: 1 }
+POLICY
+  "$program" --policy "$work/policy.yaml" >"$work/log" 2>&1 &
+  server=$!
+  for _ in $(seq 600); do
+    grep -q "instance ready" "$work/log" && return
+    kill -0 "$server" 2>/dev/null || { cat "$work/log"; exit 1; }
+    sleep 0.2
+  done
+}
+bench() { "$program" bench server --url "$url" --ignore-eos "$@"; }
+
+echo "== the engine alone"
+"$program" bench engine --model "$model" --slots "$slots" --context-tokens "$context" 2>"$work/engine.log" || tail -5 "$work/engine.log"
+
+echo "== 1, 8 and 64 streams"
+serve "$slots" "$context"
+for clients in 1 8 64; do
+  [ "$clients" -le "$slots" ] || continue
+  bench --clients "$clients" --requests $((clients * 4 + 8)) --prompt-tokens "$prompt" --max-tokens "$answer" | grep -vE '^(http|chat|$)'
+done
+
+echo "== 100 requests, one at a time, that share a system prompt of 500 tokens"
+bench --clients 1 --requests 100 --prompt-tokens 540 --shared-prefix-tokens 500 --max-tokens 8 | grep -vE '^(http|chat|$)'
+curl -s "$url/metrics" | grep -E '^modelpool_(cached_)?prompt_tokens_total' || true
+stop
+
+echo "== 16 answers, undisturbed, then beside prompts of $long tokens that come one after the other"
+serve 20 $((long + 1024))
+disturb() { sleep 2; bench --clients 1 --requests 6 --prompt-tokens "$long" --max-tokens 2 >"$work/long"; }
+for beside in nothing prompts; do
+  if [ $beside = prompts ]; then disturb & fi
+  bench --clients 16 --seconds 8 --prompt-tokens 32 --max-tokens 600 | grep -vE '^(http|chat|$)'
+  [ $beside = nothing ] || { wait $!; grep -vE '^(http|chat|$)' "$work/long"; }
+done
