@@ -58,6 +58,19 @@ pub struct InstanceView {
     pub stale: bool,
 }
 
+/// What dispatch needs to know of an instance; made for each instance and request, and so no more than that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InstanceLoad {
+    /// Index of its variant in the policy's list.
+    pub variant: usize,
+    /// Whether it takes requests.
+    pub ready: bool,
+    /// Slots it has.
+    pub slots: u32,
+    /// Slots leased.
+    pub leased: u32,
+}
+
 /// One variant of a model, before or after it is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VariantView {

@@ -274,8 +274,8 @@ impl Admission {
         loop {
             let snapshot = self.pool.load();
             let instances = snapshot.instances(model);
-            let views = instances.iter().map(|instance| instance.view(0));
-            let lease = instances[dispatch::choose(views)?].try_lease();
+            let loads = instances.iter().map(|instance| instance.load());
+            let lease = instances[dispatch::choose(loads)?].try_lease();
             if lease.is_some() {
                 return lease;
             }

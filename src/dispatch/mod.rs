@@ -3,43 +3,44 @@
 //! Input: the ready instances of a model. Output: an index. PURE: the caller leases the slot, and asks again if
 //! another request was faster.
 
-use crate::view::{InstanceState, InstanceView};
+use crate::view::InstanceLoad;
 
 /// The instance with the smallest share of leased slots, the better variant where shares are equal, then the
 /// older one; `None` if none is idle.
 ///
 /// Spreading by share keeps batches small while there is room: every sequence decodes faster in a smaller batch.
 #[must_use]
-pub fn choose(instances: impl IntoIterator<Item = InstanceView>) -> Option<usize> {
-    instances
-        .into_iter()
-        .enumerate()
-        .filter(|(_, view)| view.state == InstanceState::Ready && view.leased < view.slots)
-        // Shares are compared as leased / slots over the common denominator 2^32, without rounding errors.
-        .min_by_key(|(index, view)| {
-            ((u64::from(view.leased) << 32) / u64::from(view.slots), view.variant, *index)
-        })
-        .map(|(index, _)| index)
+pub fn choose(instances: impl IntoIterator<Item = InstanceLoad>) -> Option<usize> {
+    let mut best: Option<(usize, InstanceLoad)> = None;
+    for (index, load) in instances.into_iter().enumerate() {
+        let idle = load.ready && load.leased < load.slots;
+        if idle && best.is_none_or(|(_, best)| is_better(load, best)) {
+            best = Some((index, load));
+        }
+    }
+    best.map(|(index, _)| index)
+}
+
+/// Whether an instance should be taken rather than an older one. Shares are compared over the common denominator,
+/// without rounding.
+fn is_better(load: InstanceLoad, than: InstanceLoad) -> bool {
+    let share = u64::from(load.leased) * u64::from(than.slots);
+    let other = u64::from(than.leased) * u64::from(load.slots);
+    share < other || (share == other && load.variant < than.variant)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::{DeviceId, InstanceId};
 
     fn check(instances: &[(u32, u32, usize)], expected: Option<usize>) {
-        let views = instances.iter().map(|&(slots, leased, variant)| InstanceView {
-            id: InstanceId(0),
+        let loads = instances.iter().map(|&(slots, leased, variant)| InstanceLoad {
             variant,
-            device: DeviceId::Host,
-            state: InstanceState::Ready,
+            ready: true,
             slots,
             leased,
-            threads: 1,
-            progress: 0,
-            stale: false,
         });
-        assert_eq!(choose(views), expected, "(slots, leased, variant): {instances:?}");
+        assert_eq!(choose(loads), expected, "(slots, leased, variant): {instances:?}");
     }
 
     #[test]
@@ -59,19 +60,8 @@ mod tests {
 
     #[test]
     fn an_instance_that_is_not_ready_is_never_chosen() {
-        for state in [InstanceState::Starting, InstanceState::Draining, InstanceState::Stopping] {
-            let view = InstanceView {
-                id: InstanceId(0),
-                variant: 0,
-                device: DeviceId::Host,
-                state,
-                slots: 4,
-                leased: 0,
-                threads: 1,
-                progress: 0,
-                stale: false,
-            };
-            assert_eq!(choose([view]), None);
-        }
+        let load = InstanceLoad { variant: 0, ready: false, slots: 4, leased: 0 };
+        assert_eq!(choose([load]), None);
+        assert_eq!(choose([load, InstanceLoad { ready: true, leased: 3, ..load }]), Some(1));
     }
 }

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use crate::catalog::Catalog;
 use crate::generation::{EventSink, SequenceSpec};
 use crate::units::{DeviceId, InstanceId, ModelName, WorkerId};
-use crate::view::{InstanceState, InstanceView};
+use crate::view::{InstanceLoad, InstanceState, InstanceView};
 use word::LeaseWord;
 
 /// The atomics of [`word`]; the interleaving test puts loom's in their place.
@@ -109,6 +109,13 @@ impl Instance {
     }
 
     /// What dispatch needs to know; see [`crate::dispatch`].
+    #[must_use]
+    pub fn load(&self) -> InstanceLoad {
+        let (leased, draining) = self.word.read();
+        InstanceLoad { variant: self.identity.variant, ready: !draining, slots: self.slots, leased }
+    }
+
+    /// What the controller needs to know; see [`crate::control::step`].
     #[must_use]
     pub fn view(&self, threads: u32) -> InstanceView {
         let (leased, draining) = self.word.read();

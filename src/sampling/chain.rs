@@ -1,17 +1,25 @@
 //! The filters one after the other, and the draw.
 //!
-//! PURE. All filters but two leave a beginning of the tokens in the order of their logits, so that only as many are
-//! looked for and put in order as it takes.
+//! PURE. Nowhere is the whole vocabulary put in order, and only where filters leave all of it, or nearly, is there a list
+//! of as many candidates.
 
 use super::blocks::{Blocks, likelier};
-use super::filters::{self, GROWTH};
+use super::filters;
 use super::mirostat::Surprise;
 use super::random::{Purpose, uniform};
 use super::{Candidate, Constraint, Scratch};
 use crate::generation::SamplingSettings;
 
-/// How many tokens are looked at first where it is not known how many it takes.
-const FIRST: usize = 256;
+/// How many of the likeliest tokens a grammar judges at once, at least.
+const JUDGED: usize = 256;
+/// How many times as many the next time.
+const GROWTH: usize = 16;
+/// How far from the center tokens are looked for at first, in logits.
+const REACH: f32 = 4.0;
+/// How many times as far the next time: with a little more reach, many more tokens come into it.
+const FURTHER: f32 = 1.5;
+/// From here on all are looked at.
+const FAR: f32 = 64.0;
 
 /// Logits of a vocabulary in memory of their own.
 #[derive(Clone, Debug, Default)]
@@ -79,17 +87,13 @@ impl Chain<'_> {
             let allowed = copied.blocks(blocks.tokens(), &scratch.candidates);
             return self.draw(&allowed, Purpose::SecondToken, scratch);
         }
-        let Scratch { numbers, candidates } = scratch;
+        let Scratch { numbers, candidates, more } = scratch;
         candidates.clear();
-        let mut judged = top_k.saturating_mul(4).max(FIRST);
-        while judged < blocks.tokens() / GROWTH {
+        let mut judged = top_k.saturating_mul(4).max(JUDGED);
+        while candidates.len() < top_k && judged < blocks.tokens() / GROWTH {
             blocks.select(judged, numbers, candidates);
             retain_allowed(constraint, candidates);
-            if candidates.len() >= top_k {
-                break;
-            }
             judged *= GROWTH;
-            candidates.clear();
         }
         if candidates.len() < top_k {
             blocks.all(candidates);
@@ -97,7 +101,7 @@ impl Chain<'_> {
             candidates.sort_unstable_by(likelier);
         }
         candidates.truncate(top_k);
-        self.filter(candidates);
+        self.after_top_k(candidates, more);
         filters::draw(candidates, uniform(self.settings.seed, Purpose::SecondToken, self.index))
     }
 
@@ -108,7 +112,7 @@ impl Chain<'_> {
             scratch.candidates.extend(blocks.likeliest());
         } else if !self.filters(blocks, scratch) {
             blocks.all(&mut scratch.candidates);
-            filters::softmax(&mut scratch.candidates, blocks.max(), self.temperature());
+            filters::softmax(&mut scratch.candidates, self.temperature());
         }
         scratch.candidates.sort_unstable_by(likelier);
     }
@@ -145,107 +149,89 @@ impl Chain<'_> {
         let top_k = settings.top_k as usize;
         if top_k > 0 && top_k < blocks.tokens() {
             blocks.select(top_k, &mut scratch.numbers, &mut scratch.candidates);
-            self.filter(&mut scratch.candidates);
+            self.after_top_k(&mut scratch.candidates, &mut scratch.more);
         } else if settings.typical_p < 1.0 {
-            blocks.all(&mut scratch.candidates);
-            filters::typical_p(&mut scratch.candidates, blocks.max(), settings.typical_p);
-            self.filter_typical(&mut scratch.candidates);
+            nearest_of_all(blocks, blocks.mean(), more_than(settings.typical_p), scratch);
+            self.after_typical_p(&mut scratch.candidates, &mut scratch.more);
         } else if settings.min_p > 0.0 {
-            self.at_least_min_p(blocks, &mut scratch.candidates);
+            // min_p and top_p both leave the first in the order of logits: it does not matter which comes first, as
+            // long as probabilities are those over all tokens.
+            let candidates = &mut scratch.candidates;
+            blocks.at_least(filters::min_p_logit(blocks.max(), settings.min_p), candidates);
+            if settings.top_p < 1.0 {
+                filters::weigh(candidates, blocks.max(), 1.0);
+                filters::normalize(candidates, blocks.sum(1.0));
+                filters::nearest(candidates, blocks.max(), settings.top_p.into(), &mut scratch.more);
+            }
+            self.after_min_p(candidates);
         } else if settings.top_p < 1.0 {
-            self.nucleus(blocks, scratch);
+            nearest_of_all(blocks, blocks.max(), settings.top_p.into(), scratch);
+            self.after_min_p(&mut scratch.candidates);
         } else if self.excludes() {
-            self.all_but_top_choices(blocks, &mut scratch.candidates);
+            blocks.all(&mut scratch.candidates);
+            self.after_min_p(&mut scratch.candidates);
         } else {
             return false;
         }
         true
     }
 
-    /// The filters after `top_k`. `candidates` are ordered.
-    fn filter(&self, candidates: &mut Vec<Candidate>) {
+    fn after_top_k(&self, candidates: &mut Vec<Candidate>, more: &mut Vec<Candidate>) {
         if self.settings.typical_p < 1.0 {
-            let max = candidates.first().map_or(0.0, |first| first.logit);
-            filters::typical_p(candidates, max, self.settings.typical_p);
+            let mean = filters::mean(candidates);
+            filters::nearest(candidates, mean, more_than(self.settings.typical_p), more);
         }
-        self.filter_typical(candidates);
+        self.after_typical_p(candidates, more);
     }
 
-    /// The filters after `typical_p`. `candidates` are ordered.
-    fn filter_typical(&self, candidates: &mut Vec<Candidate>) {
+    fn after_typical_p(&self, candidates: &mut Vec<Candidate>, more: &mut Vec<Candidate>) {
         if self.settings.top_p < 1.0 {
-            filters::softmax_ordered(candidates, 1.0);
-            filters::top_p(candidates, self.settings.top_p);
+            filters::softmax(candidates, 1.0);
+            let max = filters::likeliest(candidates).map_or(0.0, |first| first.logit);
+            filters::nearest(candidates, max, self.settings.top_p.into(), more);
         }
         if self.settings.min_p > 0.0 {
             filters::min_p(candidates, self.settings.min_p);
         }
-        self.exclude(candidates);
+        self.after_min_p(candidates);
     }
 
-    /// XTC, and the probabilities at the temperature. `candidates` are ordered.
-    fn exclude(&self, candidates: &mut Vec<Candidate>) {
+    /// XTC, and the probabilities at the temperature.
+    fn after_min_p(&self, candidates: &mut Vec<Candidate>) {
         if self.excludes() {
-            filters::softmax_ordered(candidates, 1.0);
-            candidates.drain(..filters::top_choices(candidates, self.settings.xtc.threshold));
+            filters::softmax(candidates, 1.0);
+            filters::exclude_top_choices(candidates, self.settings.xtc.threshold);
         }
         if self.settings.temperature <= 0.0 {
-            candidates.truncate(1);
+            let likeliest = filters::likeliest(candidates);
+            candidates.clear();
+            candidates.extend(likeliest);
         }
-        filters::softmax_ordered(candidates, self.temperature());
+        filters::softmax(candidates, self.temperature());
     }
+}
 
-    /// What `min_p` leaves of the whole vocabulary, then `top_p` and XTC. Both leave a beginning of the same order: it
-    /// does not matter which comes first, as long as probabilities are those over all tokens.
-    fn at_least_min_p(&self, blocks: &Blocks<'_>, candidates: &mut Vec<Candidate>) {
-        let max = blocks.max();
-        blocks.at_least(filters::min_p_logit(max, self.settings.min_p), candidates);
-        if self.settings.top_p >= 1.0 && !self.excludes() && self.settings.temperature > 0.0 {
-            return filters::softmax(candidates, max, self.temperature());
-        }
-        candidates.sort_unstable_by(likelier);
-        if self.settings.top_p < 1.0 {
-            filters::weigh(candidates, max, 1.0);
-            filters::normalize(candidates, blocks.sum(1.0));
-            filters::top_p(candidates, self.settings.top_p);
-        }
-        self.exclude(candidates);
-    }
-
-    /// What `top_p` leaves of the whole vocabulary, then XTC. Looks at more and more tokens until they suffice.
-    fn nucleus(&self, blocks: &Blocks<'_>, scratch: &mut Scratch) {
-        let Scratch { numbers, candidates } = scratch;
-        let sum = blocks.sum(1.0);
-        let mut looked_at = FIRST;
-        loop {
-            blocks.select(looked_at, numbers, candidates);
-            filters::weigh(candidates, blocks.max(), 1.0);
-            filters::normalize(candidates, sum);
-            if filters::top_p(candidates, self.settings.top_p) || looked_at >= blocks.tokens() {
-                break;
-            }
-            looked_at *= GROWTH;
-        }
-        self.exclude(candidates);
-    }
-
-    /// What XTC leaves of the whole vocabulary, in the order of tokens.
-    fn all_but_top_choices(&self, blocks: &Blocks<'_>, candidates: &mut Vec<Candidate>) {
-        let sum = blocks.sum(1.0);
-        let threshold = self.settings.xtc.threshold;
-        blocks.at_least(filters::least_logit(blocks.max(), sum, threshold), candidates);
-        candidates.sort_unstable_by(likelier);
+/// What [`filters::nearest`] leaves of the whole vocabulary. Looks further and further from the center until the tokens
+/// found suffice.
+fn nearest_of_all(blocks: &Blocks<'_>, center: f32, mass: f64, scratch: &mut Scratch) {
+    let Scratch { candidates, more, .. } = scratch;
+    let sum = blocks.sum(1.0);
+    let mut reach = REACH;
+    loop {
+        blocks.at_least(center - reach, candidates);
+        candidates.retain(|candidate| candidate.logit <= center + reach);
         filters::weigh(candidates, blocks.max(), 1.0);
         filters::normalize(candidates, sum);
-        let last = candidates.get(filters::top_choices(candidates, threshold)).copied();
-        let Some(likeliest) = last.or_else(|| blocks.likeliest()) else { return candidates.clear() };
-        blocks.all(candidates);
-        candidates.retain(|candidate| likelier(candidate, &likeliest).is_ge());
-        if self.settings.temperature <= 0.0 {
-            candidates.retain(|candidate| candidate.token == likeliest.token);
+        if filters::nearest(candidates, center, mass, more) || reach == f32::INFINITY {
+            break;
         }
-        filters::softmax(candidates, likeliest.logit, self.temperature());
+        reach = if reach < FAR { reach * FURTHER } else { f32::INFINITY };
     }
+}
+
+/// The least mass that exceeds this one: `typical_p` stops above it, where `top_p` stops at it.
+fn more_than(mass: f32) -> f64 {
+    f64::from(mass).next_up()
 }
 
 /// Leaves the candidates that may follow.

@@ -41,10 +41,16 @@ impl Breakers {
             .map(|bytes| &bytes[..bytes.len().min(MAX_BREAKER_BYTES)])
             .filter(|bytes| !bytes.is_empty())
             .collect();
+        let mut beginnings = [false; 256];
+        strings.iter().for_each(|string| beginnings[usize::from(string[0])] = true);
         let mut breakers = Self::default();
         for (token, piece) in (0..).zip(pieces) {
+            let piece = piece.as_ref();
+            if !piece.iter().any(|byte| beginnings[usize::from(*byte)]) {
+                continue;
+            }
             for string in &strings {
-                for rest in rests(piece.as_ref(), string) {
+                for rest in rests(piece, string) {
                     let mut tail = if rest.is_empty() { Vec::new() } else { tokenize(rest) };
                     tail.truncate(MAX_TAIL_TOKENS);
                     breakers.add(token, tail);

@@ -16,19 +16,25 @@ pub(super) fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     /// The exponent of 1.
     const BIAS: u32 = 127 << 23;
-    /// ln 2 in two parts: multiples of the first by small integers are exact.
-    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    /// -ln 2 in two parts: multiples of the first by small integers are exact.
+    const LN_2: [f32; 2] = [-0.693_359_4, 2.121_944_4e-4];
     const POLYNOMIAL: [f32; 6] =
         [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
 
     let within = if x >= LEAST { x } else { LEAST };
-    let shifted = within * std::f32::consts::LOG2_E + ROUND;
+    let shifted = fused(within, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = within - n * LN_2[0] - n * LN_2[1];
-    let series = POLYNOMIAL.into_iter().fold(0.0, |sum, coefficient| sum * r + coefficient);
+    let r = fused(n, LN_2[1], fused(n, LN_2[0], within));
+    let series = POLYNOMIAL.into_iter().fold(0.0, |sum, coefficient| fused(sum, r, coefficient));
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(BIAS));
-    let result = (series * r * r + r + 1.0) * power;
+    let result = (fused(series, r * r, r) + 1.0) * power;
     if x >= LEAST { result } else { 0.0 }
+}
+
+/// a * b + c, in one instruction where there is one. Elsewhere `f32::mul_add` would call a function.
+#[inline]
+fn fused(a: f32, b: f32, c: f32) -> f32 {
+    if cfg!(any(target_feature = "fma", target_arch = "aarch64")) { a.mul_add(b, c) } else { a * b + c }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The filters that leave only some of the candidates.
 //!
-//! PURE. As in llama.cpp (`llama-sampler.cpp`), which the tests compare with. Each takes candidates ordered from the
-//! likeliest on, leaves at least one, and leaves them in that order. Their formulas are in docs/sampling.md.
+//! PURE. As in llama.cpp (`llama-sampler.cpp`), which the tests compare with; the formulas are in docs/sampling.md. Each
+//! leaves at least one candidate, and leaves candidates in the order in which they are: draws must not depend on how
+//! candidates are found, nor change more than they have to where logits are rounded a little differently.
 
 use std::cmp::Ordering;
 
@@ -9,21 +10,14 @@ use super::Candidate;
 use super::blocks::likelier;
 use super::exp::exp;
 
-/// How many candidates are put in order at first where it is not known how many it takes.
-const FIRST: usize = 256;
-/// How many times as many the next time.
-pub(super) const GROWTH: usize = 16;
+/// So few candidates are put in order rather than divided further.
+const FEW: usize = 64;
 
-/// Turns the logits of candidates, the largest of which is `max`, into probabilities at a temperature above 0.
-pub(super) fn softmax(candidates: &mut [Candidate], max: f32, temperature: f32) {
+/// Turns the logits of candidates into probabilities at a temperature above 0.
+pub(super) fn softmax(candidates: &mut [Candidate], temperature: f32) {
+    let max = candidates.iter().map(|candidate| candidate.logit).fold(f32::NEG_INFINITY, f32::max);
     let weight = weigh(candidates, max, temperature);
     normalize(candidates, weight);
-}
-
-/// Turns the logits of candidates, likeliest first, into probabilities at a temperature above 0.
-pub(super) fn softmax_ordered(candidates: &mut [Candidate], temperature: f32) {
-    let max = candidates.first().map_or(0.0, |first| first.logit);
-    softmax(candidates, max, temperature);
 }
 
 /// Sets each probability to e^((logit - max) / temperature), and gives their sum.
@@ -44,26 +38,66 @@ pub(super) fn normalize(candidates: &mut [Candidate], weight: f64) {
     }
 }
 
-/// Leaves the likeliest candidates whose probabilities sum to `top_p` (nucleus sampling); false, and all of them, if
-/// they do not sum to as much.
-pub(super) fn top_p(candidates: &mut Vec<Candidate>, top_p: f32) -> bool {
-    let mut sum = 0.0;
-    let last = candidates.iter().position(|candidate| {
-        sum += f64::from(candidate.probability);
-        sum >= f64::from(top_p)
-    });
+/// Leaves the candidates whose logits are nearest to `center`, as many as it takes until their probabilities sum to
+/// `mass`; false, and all of them, if they do not sum to as much. `scratch` is reused between calls.
+///
+/// With the largest logit this is nucleus sampling (`top_p`). With the mean one it is locally typical sampling
+/// (`typical_p`): the information content -ln p of a token is as far from its mean, the entropy, as the token's logit is
+/// from the mean logit.
+pub(super) fn nearest(
+    candidates: &mut Vec<Candidate>,
+    center: f32,
+    mass: f64,
+    scratch: &mut Vec<Candidate>,
+) -> bool {
+    let distance = |candidate: &Candidate| (f64::from(candidate.logit) - f64::from(center)).abs();
+    let order =
+        |a: &Candidate, b: &Candidate| distance(a).total_cmp(&distance(b)).then_with(|| likelier(a, b));
+    scratch.clear();
+    scratch.extend_from_slice(candidates);
+    let last = last_of(scratch, mass, order);
     if let Some(last) = last {
-        candidates.truncate(last + 1);
+        candidates.retain(|candidate| order(candidate, &last).is_le());
     }
     last.is_some()
 }
 
-/// A logit that no token with at least `probability` is below, if `max` is the largest and `sum` the sum of all weights.
+/// The candidate with which the probabilities, summed in `order`, reach `mass`; `None` if they never do. Divides the
+/// candidates into halves instead of putting all of them in order.
+fn last_of(
+    candidates: &mut [Candidate],
+    mass: f64,
+    order: impl Fn(&Candidate, &Candidate) -> Ordering,
+) -> Option<Candidate> {
+    let (mut rest, mut sum, mut suffices) = (candidates, 0.0, false);
+    while rest.len() > FEW {
+        let middle = rest.len() / 2;
+        rest.select_nth_unstable_by(middle, &order);
+        let (first, second) = rest.split_at_mut(middle);
+        let half: f64 = first.iter().map(|candidate| f64::from(candidate.probability)).sum();
+        if sum + half >= mass {
+            (rest, suffices) = (first, true);
+        } else {
+            sum += half;
+            rest = second;
+        }
+    }
+    rest.sort_unstable_by(&order);
+    let last = rest.iter().find(|candidate| {
+        sum += f64::from(candidate.probability);
+        sum >= mass
+    });
+    // What sufficed can be a rounding error short of it when it is summed again.
+    last.or_else(|| rest.last().filter(|_| suffices)).copied()
+}
+
+/// Sets the probabilities at temperature 1, and gives the mean logit.
 #[expect(clippy::cast_possible_truncation, reason = "logits are f32")]
-pub(super) fn least_logit(max: f32, sum: f64, probability: f32) -> f32 {
-    // Probabilities are rounded.
-    const MARGIN: f64 = 1e-4;
-    (f64::from(max) + sum.ln() + f64::from(probability).ln() - MARGIN) as f32
+pub(super) fn mean(candidates: &mut [Candidate]) -> f32 {
+    softmax(candidates, 1.0);
+    let products =
+        candidates.iter().map(|candidate| f64::from(candidate.logit) * f64::from(candidate.probability));
+    products.sum::<f64>() as f32
 }
 
 /// The smallest logit that `min_p` leaves if this is the largest.
@@ -73,59 +107,22 @@ pub(super) fn min_p_logit(max: f32, min_p: f32) -> f32 {
 
 /// Leaves the candidates that have at least the share `min_p` of the likeliest one's probability.
 pub(super) fn min_p(candidates: &mut Vec<Candidate>, min_p: f32) {
-    let Some(first) = candidates.first() else { return };
+    let Some(first) = likeliest(candidates) else { return };
     let least = min_p_logit(first.logit, min_p);
-    candidates.truncate(candidates.partition_point(|candidate| candidate.logit >= least));
+    candidates.retain(|candidate| candidate.logit >= least);
 }
 
-/// Leaves the candidates whose information content is nearest to the entropy, until their probabilities exceed
-/// `typical_p` (locally typical sampling). Takes them in any order, if the largest logit is given.
-pub(super) fn typical_p(candidates: &mut Vec<Candidate>, max: f32, typical_p: f32) {
-    let mut sum = 0.0;
-    let mut product = 0.0;
-    for candidate in candidates.iter_mut() {
-        let below = candidate.logit - max;
-        candidate.probability = exp(below);
-        sum += f64::from(candidate.probability);
-        product += f64::from(candidate.probability) * f64::from(below);
-    }
-    normalize(candidates, sum);
-    // The information content of a candidate, -ln p, is ln sum - below; the entropy is ln sum - product / sum.
-    let typical = product / sum;
-    let distance = |candidate: &Candidate| (f64::from(candidate.logit - max) - typical).abs();
-    let order =
-        |a: &Candidate, b: &Candidate| distance(a).total_cmp(&distance(b)).then_with(|| likelier(a, b));
-    keep_mass(candidates, typical_p, order);
-    candidates.sort_unstable_by(likelier);
-}
-
-/// Leaves the first candidates in `order` until their probabilities exceed `mass`. Puts no more in order than it takes.
-fn keep_mass(candidates: &mut Vec<Candidate>, mass: f32, order: impl Fn(&Candidate, &Candidate) -> Ordering) {
-    let (mut done, mut step, mut sum) = (0, FIRST, 0.0);
-    while done < candidates.len() {
-        let rest = &mut candidates[done..];
-        let count = step.min(rest.len());
-        if count < rest.len() {
-            rest.select_nth_unstable_by(count - 1, &order);
-        }
-        rest[..count].sort_unstable_by(&order);
-        let last = rest[..count].iter().position(|candidate| {
-            sum += f64::from(candidate.probability);
-            sum > f64::from(mass)
-        });
-        if let Some(last) = last {
-            candidates.truncate(done + last + 1);
-            return;
-        }
-        done += count;
-        step *= GROWTH;
+/// Excludes the candidates whose probability is at least `threshold`, but the least likely of them (XTC).
+pub(super) fn exclude_top_choices(candidates: &mut Vec<Candidate>, threshold: f32) {
+    let top = candidates.iter().filter(|candidate| candidate.probability >= threshold);
+    if let Some(last) = top.copied().max_by(likelier) {
+        candidates.retain(|candidate| likelier(candidate, &last).is_ge());
     }
 }
 
-/// How many of the likeliest candidates XTC excludes: all whose probability is at least `threshold` but the last of
-/// them.
-pub(super) fn top_choices(candidates: &[Candidate], threshold: f32) -> usize {
-    candidates.iter().take_while(|candidate| candidate.probability >= threshold).count().saturating_sub(1)
+/// The likeliest candidate.
+pub(super) fn likeliest(candidates: &[Candidate]) -> Option<Candidate> {
+    candidates.iter().copied().min_by(likelier)
 }
 
 /// The candidate at which the probabilities, summed up, exceed `draw`; `None` if there is none.

@@ -33,7 +33,7 @@ impl Surprise {
             MirostatVersion::V1 => self.by_count(blocks, temperature, scratch),
             MirostatVersion::V2 => self.by_surprise(blocks, temperature, scratch),
         }
-        softmax(&mut scratch.candidates, blocks.max(), temperature);
+        softmax(&mut scratch.candidates, temperature);
     }
 
     /// Leaves as many tokens as have the target surprise on average if probabilities follow Zipf's law.
@@ -44,7 +44,7 @@ impl Surprise {
         reason = "an estimate; the count saturates"
     )]
     fn by_count(&self, blocks: &Blocks<'_>, temperature: f32, scratch: &mut Scratch) {
-        let Scratch { numbers, candidates } = scratch;
+        let Scratch { numbers, candidates, .. } = scratch;
         blocks.select(ZIPF_TOKENS, numbers, candidates);
         let (mut product, mut square) = (0.0, 0.0);
         for (index, pair) in candidates.windows(2).enumerate() {

@@ -69,6 +69,7 @@ pub struct Logprobs {
 struct Scratch {
     numbers: Vec<f32>,
     candidates: Vec<Candidate>,
+    more: Vec<Candidate>,
 }
 
 /// Chooses the tokens of one sequence.
@@ -162,7 +163,7 @@ impl Sampler {
         let blocks = Blocks::new(logits, &[], &mut self.copied.maxima);
         let total = f64::from(blocks.max()) + blocks.sum(1.0).ln();
         let logprob = |logit: f32| (f64::from(logit) - total) as f32;
-        let Scratch { numbers, candidates } = &mut self.scratch;
+        let Scratch { numbers, candidates, .. } = &mut self.scratch;
         blocks.select(count, numbers, candidates);
         Logprobs {
             chosen: logprob(logits[chosen as usize]),

@@ -18,7 +18,7 @@ use modelpool::pool::{
 use modelpool::sampling::Sampler;
 use modelpool::sampling::dry::Breakers;
 use modelpool::units::{DeviceId, InstanceId, ModelName, WorkerId};
-use modelpool::view::InstanceView;
+use modelpool::view::InstanceLoad;
 
 const INSTANCES: u32 = 64;
 const SLOTS: u32 = 8;
@@ -62,14 +62,17 @@ fn cases() -> Vec<Case> {
     let case = |name, settings| Case { name, settings, logprobs: None, deviation: 1.0 };
     let text = |name, settings| Case { name, settings, logprobs: None, deviation: 4.0 };
     let penalties = Penalties { last_tokens: 64, repeat: 1.1, frequency: 0.1, presence: 0.1 };
-    let mirostat = Mirostat { version: MirostatVersion::V2, tau: 5.0, eta: 0.1 };
+    let mirostat = Mirostat { version: MirostatVersion::V2, tau: 3.0, eta: 0.1 };
     vec![
         case("greedy", SamplingSettings { temperature: 0.0, ..all() }),
         case("default", default()),
         case("penalties", SamplingSettings { penalties, ..default() }),
         case(
             "dry over 4096 tokens",
-            SamplingSettings { dry: Dry { multiplier: 0.8, ..Dry::default() }, ..default() },
+            SamplingSettings {
+                dry: Dry { multiplier: 0.8, last_tokens: Some(4096), ..Dry::default() },
+                ..default()
+            },
         ),
         Case { logprobs: Some(5), ..case("logprobs", default()) },
         text("all tokens", all()),
@@ -179,16 +182,16 @@ fn dispatching(criterion: &mut Criterion) {
     let model = ModelName::new("m");
     let (pool, _leases) = pool(&model);
     let mut group = criterion.benchmark_group("dispatch over 64 instances");
-    let views: Vec<InstanceView> =
-        pool.load().instances(&model).iter().map(|instance| instance.view(0)).collect();
+    let loads: Vec<InstanceLoad> =
+        pool.load().instances(&model).iter().map(|instance| instance.load()).collect();
     group.bench_function("choose", |bencher| {
-        bencher.iter(|| dispatch::choose(black_box(&views).iter().copied()));
+        bencher.iter(|| dispatch::choose(black_box(&loads).iter().copied()));
     });
     group.bench_function("load, choose, lease, give back", |bencher| {
         bencher.iter(|| {
             let snapshot = pool.load();
             let instances = snapshot.instances(black_box(&model));
-            let chosen = dispatch::choose(instances.iter().map(|instance| instance.view(0)));
+            let chosen = dispatch::choose(instances.iter().map(|instance| instance.load()));
             drop(instances[chosen.expect("some are idle")].try_lease());
         });
     });
