@@ -1,26 +1,32 @@
 //! How many prompt tokens a step may compute, from the time that steps took.
 //!
-//! PURE. A step is what everybody in the instance waits for. Beside answers, prompts get so much of it that a token
-//! comes at most [`STRETCH`] times as late as it would without them, or within the target that the policy names; where
-//! several prompts wait, more is asked of those who read. Without answers, a step is only what the watchdog sees
-//! of the progress, and on a slow machine 512 prompt tokens can take minutes: the budget begins small, doubles while
-//! full steps are quick, and halves when one is not.
+//! PURE. A step is what everybody in the instance waits for. Beside answers, a prompt is computed in one of two ways:
+//!
+//! - A **short** one, which one step can hold and which takes no longer than a reader notices, is computed as a whole.
+//!   Each pass over the weights has a fixed price, so that many small parts cost a GPU twice as much. Such steps come
+//!   only after the answers had as much time to themselves as the last one took; less if more wait for their first
+//!   token than for their next.
+//! - A **long** one is computed in parts with every step, so small that a token comes at most [`STRETCH`] times as late
+//!   as it would without them, or within the target that the policy names.
+//!
+//! Without answers, a step is only what the watchdog sees of the progress, and on a slow machine 512 prompt tokens can
+//! take minutes: the budget begins small, doubles while full steps are quick, and halves when one is not.
 
 use std::time::Duration;
 
-/// How much longer than a step without prompts one with a single prompt may take.
-const STRETCH: f64 = 2.7;
-/// Time for prompts that nobody notices, however quick the steps are.
-const UNNOTICED_SECONDS: f64 = 0.005;
-/// With several prompts waiting, steps may be so much longer still.
-const CROWD: f64 = 1.5;
+/// How much longer than a step without prompts one with a part of a long prompt may take.
+const STRETCH: f64 = 2.4;
+/// Time for parts of prompts that nobody notices, however quick the steps are.
+const UNNOTICED_SECONDS: f64 = 0.002;
+/// The longest that a whole prompt may hold up answers: three frames of a film.
+const WHOLE_SECONDS: f64 = 0.05;
 /// Without answers: a step at the budget or below counts as quick; twice the tokens stay well below [`SLOW`].
 const QUICK: Duration = Duration::from_millis(300);
 /// Without answers: a step that took longer is too slow.
 const SLOW: Duration = Duration::from_secs(1);
 /// However slow the machine is, prompts move on.
 const MIN_TOKENS: usize = 8;
-/// After this many steps with prompts, the time of one without is measured again.
+/// After this many steps with parts of prompts, the time of one without is measured again.
 const FRESH_STEPS: u32 = 32;
 /// Weight of the newest measurement in the running means.
 const NEWEST: f64 = 0.3;
@@ -32,6 +38,17 @@ pub struct StepLoad {
     pub decoding: usize,
     /// Prompt tokens.
     pub prefill_tokens: usize,
+    /// Those of them that belong to prompts computed as a whole.
+    pub whole_tokens: usize,
+}
+
+/// Prompt tokens that a step may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowance {
+    /// Of prompts that are computed as a whole.
+    pub whole_tokens: usize,
+    /// Parts of other prompts.
+    pub part_tokens: usize,
 }
 
 /// Prompt tokens that the next step may have.
@@ -43,12 +60,17 @@ pub struct PrefillBudget {
     alone: usize,
     /// Steps without prompts: how many sequences, how many seconds.
     decode: Option<(usize, f64)>,
-    /// Steps with prompts since then.
+    /// Steps with parts of prompts since then.
     age: u32,
-    /// Seconds for each prompt token beside answers.
-    per_token: Option<f64>,
-    /// The most that was tried beside answers.
+    /// Seconds for each token of a part beside answers.
+    part_token: Option<f64>,
+    /// The largest part that was tried beside answers.
     tried: usize,
+    /// Seconds for each token of a prompt computed as a whole.
+    whole_token: Option<f64>,
+    /// Seconds that the last whole prompts took beside answers, and that answers had to themselves since.
+    whole: f64,
+    since_whole: f64,
 }
 
 impl PrefillBudget {
@@ -56,60 +78,102 @@ impl PrefillBudget {
     /// one, that follows from how long such steps take without prompts.
     #[must_use]
     pub const fn new(first: usize, max: usize, target: Option<Duration>) -> Self {
-        Self { max, target, alone: first, decode: None, age: 0, per_token: None, tried: MIN_TOKENS }
+        Self {
+            max,
+            target,
+            alone: first,
+            decode: None,
+            age: 0,
+            part_token: None,
+            tried: MIN_TOKENS,
+            whole_token: None,
+            whole: 0.0,
+            since_whole: 0.0,
+        }
     }
 
-    /// The budget of the next step, in which `decoding` sequences get their next token while `prompts` wait. 0 once
-    /// in a while: that step shows how long one without prompts takes.
+    /// The longest prompt that counts as short.
     #[must_use]
-    pub fn tokens(&self, decoding: usize, prompts: usize) -> usize {
+    pub fn short(&self) -> usize {
+        let Some(each) = self.whole_token else { return self.alone };
+        let decode = self.decode.map_or(0.0, |(_, seconds)| seconds);
+        let most = self.target.map_or(WHOLE_SECONDS, |target| target.as_secs_f64() - decode);
+        as_count(most / each).min(self.max)
+    }
+
+    /// The allowance of the next step, in which `decoding` sequences get their next token while `prompts` wait.
+    /// Nothing once in a while: that step shows how long one without prompts takes.
+    #[must_use]
+    pub fn allowance(&self, decoding: usize, prompts: usize) -> Allowance {
         if decoding == 0 {
-            return self.alone;
+            return Allowance { whole_tokens: self.alone.max(self.short()), part_tokens: self.alone };
         }
+        let part_tokens = self.part_tokens(decoding);
+        let crowd = (as_float(decoding) / as_float(prompts.max(1))).min(1.0);
+        let due = self.since_whole >= self.whole * crowd;
+        Allowance { whole_tokens: if due { self.short() } else { 0 }, part_tokens }
+    }
+
+    fn part_tokens(&self, decoding: usize) -> usize {
         let Some((measured_for, decode)) = self.decode else { return 0 };
-        let drifted = decoding.abs_diff(measured_for) > 2 + measured_for / 4;
+        let drifted = !comparable(decoding, measured_for);
         if self.age >= FRESH_STEPS || (drifted && self.age > 0) {
             return 0;
         }
-        let Some(per_token) = self.per_token else { return MIN_TOKENS.min(self.max) };
-        let tokens = self.allowance(decode, prompts) / per_token;
-        // A larger share is cheaper for each token: the next measurement shows by how much.
-        as_count(tokens).min(2 * self.tried).clamp(MIN_TOKENS.min(self.max), self.max)
-    }
-
-    /// Seconds that prompts may take beside answers that alone take `decode` seconds.
-    fn allowance(&self, decode: f64, prompts: usize) -> f64 {
-        if let Some(target) = self.target {
-            return target.as_secs_f64() - decode;
-        }
-        let crowd = if prompts > 1 { CROWD } else { 1.0 };
-        ((STRETCH - 1.0) * decode * crowd).max(UNNOTICED_SECONDS)
+        let least = MIN_TOKENS.min(self.max);
+        let Some(each) = self.part_token else { return least };
+        let seconds = match self.target {
+            Some(target) => target.as_secs_f64() - decode,
+            None => ((STRETCH - 1.0) * decode).max(UNNOTICED_SECONDS),
+        };
+        // A larger part is cheaper for each token: the next measurement shows by how much.
+        as_count(seconds / each).min(2 * self.tried).clamp(least, self.max)
     }
 
     /// Takes the measurement of a step.
     pub fn measured(&mut self, load: StepLoad, took: Duration) {
-        let StepLoad { decoding, prefill_tokens } = load;
+        let StepLoad { decoding, prefill_tokens, whole_tokens } = load;
         let seconds = took.as_secs_f64();
         match (decoding, prefill_tokens) {
             (0, 0) => {}
             (0, tokens) => self.measured_alone(tokens, took),
-            (decoding, 0) => {
-                let same = self.decode.filter(|(for_, _)| decoding.abs_diff(*for_) <= 2 + for_ / 4);
-                let mean = same.map_or(seconds, |(_, before)| before + NEWEST * (seconds - before));
-                self.decode = Some((decoding, mean));
-                self.age = 0;
-            }
+            (_, 0) => self.measured_answers(decoding, seconds),
             (_, tokens) => {
-                self.age += 1;
-                let Some((_, decode)) = self.decode else { return };
-                // Steps with little of a prompt say nothing about more, unless they were too slow.
-                if tokens * 2 >= self.tried || tokens >= self.max {
-                    let each = (seconds - decode).max(0.0) / as_float(tokens);
-                    let mean = self.per_token.map_or(each, |before| before + NEWEST * (each - before));
-                    self.per_token = Some(mean.max(1e-7));
-                    self.tried = tokens.max(MIN_TOKENS);
+                let decode = self.decode.map_or(0.0, |(_, decode)| decode);
+                let prompts = (seconds - decode).max(0.0);
+                if whole_tokens > 0 {
+                    self.whole = prompts;
+                    self.since_whole = 0.0;
+                    self.measured_whole(tokens, prompts);
+                } else {
+                    self.measured_part(tokens, prompts);
                 }
             }
+        }
+    }
+
+    fn measured_answers(&mut self, decoding: usize, seconds: f64) {
+        let same = self.decode.filter(|(measured_for, _)| comparable(decoding, *measured_for));
+        self.decode = Some((decoding, mean(same.map(|(_, before)| before), seconds)));
+        self.age = 0;
+        self.since_whole += seconds;
+    }
+
+    fn measured_whole(&mut self, tokens: usize, seconds: f64) {
+        // Few tokens say nothing about many.
+        if tokens * 4 >= self.short() {
+            self.whole_token = Some(mean(self.whole_token, seconds / as_float(tokens)).max(1e-7));
+        }
+    }
+
+    fn measured_part(&mut self, tokens: usize, seconds: f64) {
+        self.age += 1;
+        // The rest of the step belonged to the answers.
+        self.since_whole += self.decode.map_or(0.0, |(_, decode)| decode);
+        // A step with little of a prompt says nothing about more.
+        if self.decode.is_some() && (tokens * 2 >= self.tried || tokens >= self.max) {
+            self.part_token = Some(mean(self.part_token, seconds / as_float(tokens)).max(1e-7));
+            self.tried = tokens.max(MIN_TOKENS);
         }
     }
 
@@ -119,7 +183,17 @@ impl PrefillBudget {
         } else if took < QUICK && tokens >= self.alone {
             self.alone = (self.alone * 2).min(self.max);
         }
+        self.measured_whole(tokens, took.as_secs_f64());
     }
+}
+
+/// Whether steps with these numbers of answers take about as long.
+fn comparable(decoding: usize, measured_for: usize) -> bool {
+    decoding.abs_diff(measured_for) <= 2 + measured_for / 4
+}
+
+fn mean(before: Option<f64>, newest: f64) -> f64 {
+    before.map_or(newest, |before| before + NEWEST * (newest - before))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of tokens are small")]
@@ -137,22 +211,42 @@ mod tests {
     use super::*;
 
     /// A machine on which a step takes `decode` for answers and `fixed + each * tokens` for prompts, in milliseconds.
+    type Machine = (f64, f64, f64);
+    /// A GPU with 16 and with 64 answers, a CPU with a small model, a slow one with a large model.
+    const MACHINES: [(usize, Machine); 4] =
+        [(16, (9.0, 9.0, 0.075)), (64, (14.4, 9.0, 0.075)), (16, (3.0, 0.2, 0.06)), (4, (200.0, 20.0, 30.0))];
+
+    fn cost((decode, fixed, each): Machine, decoding: usize, prefill_tokens: usize) -> f64 {
+        let prefill = if prefill_tokens == 0 { 0.0 } else { fixed + each * as_float(prefill_tokens) };
+        (if decoding == 0 { 0.0 } else { decode }) + prefill
+    }
+
+    /// 200 steps beside answers, in which prompts have as many tokens as they are allowed; the milliseconds of each, and
+    /// its prompt tokens.
     fn settle(
         budget: &mut PrefillBudget,
         decoding: usize,
-        prompts: usize,
-        cost: (f64, f64, f64),
-    ) -> Vec<usize> {
-        let (decode, fixed, each) = cost;
+        machine: Machine,
+        wanted: impl Fn(Allowance) -> (usize, usize),
+    ) -> Vec<(f64, usize)> {
         let step = |budget: &mut PrefillBudget| {
-            let prefill_tokens = budget.tokens(decoding, prompts);
-            let prefill = if prefill_tokens == 0 { 0.0 } else { fixed + each * as_float(prefill_tokens) };
-            let answers = if decoding == 0 { 0.0 } else { decode };
-            let took = Duration::from_secs_f64((answers + prefill) / 1000.0);
-            budget.measured(StepLoad { decoding, prefill_tokens }, took);
-            prefill_tokens
+            let (whole_tokens, part_tokens) = wanted(budget.allowance(decoding, 1));
+            let prefill_tokens = whole_tokens + part_tokens;
+            let millis = cost(machine, decoding, prefill_tokens);
+            let load = StepLoad { decoding, prefill_tokens, whole_tokens };
+            budget.measured(load, Duration::from_secs_f64(millis / 1000.0));
+            (millis, prefill_tokens)
         };
         (0..200).map(|_| step(budget)).collect()
+    }
+
+    fn measured(target: Option<Duration>, machine: Machine) -> PrefillBudget {
+        let mut budget = PrefillBudget::new(128, 512, target);
+        for _ in 0..4 {
+            let load = StepLoad { prefill_tokens: budget.alone, ..StepLoad::default() };
+            budget.measured(load, Duration::from_secs_f64(cost(machine, 0, budget.alone) / 1000.0));
+        }
+        budget
     }
 
     #[test]
@@ -160,9 +254,10 @@ mod tests {
         let check = |steps: &[(usize, u64)], expected| {
             let mut budget = PrefillBudget::new(128, 512, None);
             for &(prefill_tokens, millis) in steps {
-                budget.measured(StepLoad { decoding: 0, prefill_tokens }, Duration::from_millis(millis));
+                let load = StepLoad { prefill_tokens, ..StepLoad::default() };
+                budget.measured(load, Duration::from_millis(millis));
             }
-            assert_eq!(budget.tokens(0, 1), expected, "(tokens, ms): {steps:?}");
+            assert_eq!(budget.allowance(0, 1).part_tokens, expected, "(tokens, ms): {steps:?}");
         };
         check(&[], 128);
         check(&[(128, 10)], 256);
@@ -174,44 +269,65 @@ mod tests {
     }
 
     #[test]
-    fn one_prompt_stretches_a_step_by_less_than_three() {
-        // A GPU with 16 and with 64 answers, a CPU with a small model, a slow one with a large model.
-        for (decoding, decode, fixed, each) in
-            [(16, 9.0, 3.0, 0.08), (64, 13.3, 4.0, 0.08), (16, 3.0, 0.2, 0.12), (4, 200.0, 20.0, 30.0)]
-        {
-            let mut budget = PrefillBudget::new(128, 512, None);
-            let tokens = settle(&mut budget, decoding, 1, (decode, fixed, each));
-            let longest =
-                tokens.iter().max().map(|&tokens| decode + fixed + each * as_float(tokens)).unwrap();
-            let minimum = decode + fixed + each * as_float(MIN_TOKENS);
-            assert!(
-                longest < (3.0 * decode).max(minimum + 0.1),
-                "{decode} ms became {longest} ms: {tokens:?}"
-            );
-            let used = tokens[50..].iter().sum::<usize>() as f64 / 150.0;
-            assert!(used * each > decode.min(3.0) * 0.3, "prompts crawl at {used} tokens a step");
+    fn a_long_prompt_stretches_steps_by_less_than_three_and_moves_on() {
+        for (decoding, machine) in MACHINES {
+            let mut budget = measured(None, machine);
+            let steps = settle(&mut budget, decoding, machine, |allowed| (0, allowed.part_tokens));
+            let longest = steps.iter().map(|(millis, _)| *millis).fold(0.0, f64::max);
+            let least = cost(machine, decoding, MIN_TOKENS);
+            assert!(longest < (3.0 * machine.0).max(least + 0.1), "{machine:?}: {longest} ms");
+            let tokens: usize = steps[50..].iter().map(|(_, tokens)| tokens).sum();
+            let share =
+                as_float(tokens) * machine.2 / steps[50..].iter().map(|(millis, _)| millis).sum::<f64>();
+            assert!(share > 0.12, "{machine:?}: prompts get {share} of the time");
         }
     }
 
     #[test]
-    fn many_prompts_or_a_target_may_take_longer() {
-        let settled = |target, prompts| {
-            let mut budget = PrefillBudget::new(128, 512, target);
-            *settle(&mut budget, 64, prompts, (13.3, 4.0, 0.08)).iter().max().unwrap()
-        };
-        assert!(settled(None, 1) < 300);
-        assert!((350..=450).contains(&settled(None, 8)), "{} tokens", settled(None, 8));
-        let within = settled(Some(Duration::from_millis(40)), 8);
-        assert!((200..=290).contains(&within), "{within} tokens");
+    fn short_prompts_are_computed_as_a_whole_but_no_more_than_half_of_the_time() {
+        for (decoding, machine) in [MACHINES[0], MACHINES[1]] {
+            let mut budget = measured(None, machine);
+            assert!(budget.short() > 400);
+            let whole = |allowed: Allowance| (if allowed.whole_tokens >= 262 { 262 } else { 0 }, 0);
+            let steps = settle(&mut budget, decoding, machine, whole);
+            let count = steps.iter().filter(|(_, tokens)| *tokens > 0).count();
+            let waits = cost(machine, 0, 262) / machine.0;
+            let expected = 200.0 / (1.0 + waits.ceil());
+            assert!((as_float(count) - expected).abs() < 3.0, "{count} whole prompts, expected {expected}");
+        }
+        // Where one would take half a second, none is short.
+        assert!(measured(None, MACHINES[3].1).short() < 8);
+    }
+
+    #[test]
+    fn more_who_wait_for_their_first_token_wait_less() {
+        let machine = MACHINES[0].1;
+        let mut budget = measured(None, machine);
+        budget.measured(StepLoad { decoding: 2, ..StepLoad::default() }, Duration::from_millis(5));
+        let load = StepLoad { decoding: 2, prefill_tokens: 500, whole_tokens: 500 };
+        budget.measured(load, Duration::from_millis(50));
+        budget.measured(StepLoad { decoding: 2, ..StepLoad::default() }, Duration::from_millis(5));
+        assert_eq!(budget.allowance(2, 1).whole_tokens, 0);
+        assert!(budget.allowance(2, 20).whole_tokens > 400);
+    }
+
+    #[test]
+    fn a_target_bounds_both_ways() {
+        let machine = MACHINES[1].1;
+        let mut budget = measured(Some(Duration::from_millis(40)), machine);
+        let steps = settle(&mut budget, 64, machine, |allowed| (0, allowed.part_tokens));
+        let longest = steps.iter().map(|(millis, _)| *millis).fold(0.0, f64::max);
+        assert!((35.0..41.0).contains(&longest), "{longest} ms");
+        assert!((200..330).contains(&budget.short()), "{} tokens", budget.short());
     }
 
     #[test]
     fn steps_without_prompts_are_measured_again_now_and_then() {
-        let mut budget = PrefillBudget::new(128, 512, None);
-        let tokens = settle(&mut budget, 16, 1, (9.0, 3.0, 0.08));
-        let pauses = tokens.iter().filter(|tokens| **tokens == 0).count();
+        let mut budget = measured(None, MACHINES[0].1);
+        let steps = settle(&mut budget, 16, MACHINES[0].1, |allowed| (0, allowed.part_tokens));
+        let pauses = steps.iter().filter(|(_, tokens)| *tokens == 0).count();
         assert!((6..=8).contains(&pauses), "{pauses} of 200 steps");
         // More answers than it was measured for: first a step without prompts.
-        assert_eq!(budget.tokens(40, 1), 0);
+        assert_eq!(budget.allowance(40, 1).part_tokens, 0);
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! Input: what each sequence still has to compute, and the limits. Output: tokens per sequence. PURE.
 //! Every decoding sequence gets its one token in every step; prompts share what is left, bounded, first come
-//! first served, so that a long prompt never stalls the sequences that are already answering.
+//! first served, as a whole or in parts: see [`PrefillBudget`].
 
 mod budget;
 pub mod gaps;
 
-pub use budget::{PrefillBudget, StepLoad};
+pub use budget::{Allowance, PrefillBudget, StepLoad};
 
 /// What one sequence needs next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Need {
     pub pending_tokens: usize,
     /// Whether these are prompt tokens.
     pub prefill: bool,
+    /// Whether the prompt is to be computed as a whole, in one step.
+    pub whole: bool,
 }
 
 /// What a step may hold.
@@ -26,7 +28,7 @@ pub struct Limits {
     /// Tokens of one decode call; at least the number of slots.
     pub max_batch_tokens: usize,
     /// Prompt tokens of one decode call.
-    pub max_prefill_tokens: usize,
+    pub prefill: Allowance,
 }
 
 /// The share of one sequence in a step.
@@ -55,13 +57,21 @@ impl Share {
 #[must_use]
 pub fn plan(needs: &[Need], limits: Limits) -> Vec<Share> {
     let decoding = needs.iter().filter(|need| !need.prefill).count();
-    let left = limits.max_batch_tokens.saturating_sub(decoding);
-    let mut prefill_left = left.min(limits.max_prefill_tokens);
+    let mut left = limits.max_batch_tokens.saturating_sub(decoding);
+    let (mut whole_left, mut part_left) = (limits.prefill.whole_tokens, limits.prefill.part_tokens);
     let mut shares = Vec::with_capacity(needs.len());
     for need in needs {
-        let tokens = if need.prefill { need.pending_tokens.min(prefill_left) } else { need.pending_tokens };
+        let tokens = if !need.prefill {
+            need.pending_tokens
+        } else if need.whole {
+            if need.pending_tokens <= whole_left.min(left) { need.pending_tokens } else { 0 }
+        } else {
+            need.pending_tokens.min(part_left).min(left)
+        };
         if need.prefill {
-            prefill_left -= tokens;
+            left -= tokens;
+            let from = if need.whole { &mut whole_left } else { &mut part_left };
+            *from -= tokens;
         }
         if tokens > 0 {
             let last = tokens == need.pending_tokens;
@@ -78,15 +88,20 @@ mod tests {
     use proptest::prelude::*;
 
     fn decode(slot: usize) -> Need {
-        Need { slot, pending_tokens: 1, prefill: false }
+        Need { slot, pending_tokens: 1, prefill: false, whole: false }
     }
 
     fn prompt(slot: usize, pending_tokens: usize) -> Need {
-        Need { slot, pending_tokens, prefill: true }
+        Need { slot, pending_tokens, prefill: true, whole: false }
+    }
+
+    fn whole(slot: usize, pending_tokens: usize) -> Need {
+        Need { whole: true, ..prompt(slot, pending_tokens) }
     }
 
     fn check(needs: &[Need], expected: &[(usize, usize, bool)]) {
-        let limits = Limits { max_batch_tokens: 16, max_prefill_tokens: 10 };
+        let prefill = Allowance { whole_tokens: 12, part_tokens: 10 };
+        let limits = Limits { max_batch_tokens: 16, prefill };
         let shares: Vec<_> = plan(needs, limits).iter().map(|s| (s.slot, s.tokens, s.last)).collect();
         assert_eq!(shares, expected, "{needs:?}");
     }
@@ -101,6 +116,14 @@ mod tests {
         check(&[prompt(0, 40), decode(1), prompt(2, 3)], &[(0, 10, false), (1, 1, true)]);
     }
 
+    #[test]
+    fn a_whole_prompt_is_computed_at_once_or_not_at_all() {
+        check(&[whole(0, 12)], &[(0, 12, true)]);
+        check(&[whole(0, 13), whole(1, 5)], &[(1, 5, true)]);
+        check(&[whole(0, 8), whole(1, 5), prompt(2, 20)], &[(0, 8, true), (2, 8, false)]);
+        check(&[prompt(0, 20), decode(1), whole(2, 6)], &[(0, 10, false), (1, 1, true)]);
+    }
+
     proptest! {
         #[test]
         fn no_step_exceeds_its_limits_and_none_starves_a_decoding_sequence(
@@ -108,7 +131,8 @@ mod tests {
             decoding in 0usize..64,
             max_prefill_tokens in 1usize..600,
         ) {
-            let limits = Limits { max_batch_tokens: 512, max_prefill_tokens };
+            let prefill = Allowance { whole_tokens: 0, part_tokens: max_prefill_tokens };
+            let limits = Limits { max_batch_tokens: 512, prefill };
             let mut needs: Vec<Need> = (0..decoding).map(decode).collect();
             needs.extend(prompts.iter().enumerate().map(|(i, n)| prompt(decoding + i, *n)));
             let shares = plan(&needs, limits);

@@ -140,7 +140,7 @@ impl<C: Context> Engine<C> {
             return Err(error);
         }
         for share in &shares {
-            report.load.prefill_tokens += self.computed(share);
+            self.computed(share, &mut report.load);
         }
         let chosen = self.choose(&rows);
         report.generated_tokens = chosen.len();
@@ -219,12 +219,14 @@ impl<C: Context> Engine<C> {
     fn plan(&self) -> Vec<Share> {
         let computing = self.in_order(|sequence| sequence.attached);
         let sequences = computing.iter().map(|&at| (at, self.slots[at].sequence.as_ref()));
-        let needs: Vec<Need> =
-            sequences.filter_map(|(at, sequence)| sequence.map(|sequence| sequence.need(at))).collect();
+        let short = self.prefill.short();
+        let needs: Vec<Need> = sequences
+            .filter_map(|(at, sequence)| sequence.map(|sequence| sequence.need(at, short)))
+            .collect();
         let prompts = needs.iter().filter(|need| need.prefill).count();
         let max_batch_tokens = self.context.max_batch_tokens();
-        let max_prefill_tokens = self.prefill.tokens(needs.len() - prompts, prompts);
-        let mut shares = batching::plan(&needs, Limits { max_batch_tokens, max_prefill_tokens });
+        let prefill = self.prefill.allowance(needs.len() - prompts, prompts);
+        let mut shares = batching::plan(&needs, Limits { max_batch_tokens, prefill });
         let room = max_batch_tokens - shares.iter().map(|share| share.tokens).sum::<usize>();
         let context_tokens = self.context.spec().context_tokens as usize;
         let can_fill = |at: usize| self.slots[at].held() < context_tokens;
@@ -254,19 +256,22 @@ impl<C: Context> Engine<C> {
         rows
     }
 
-    /// Notes what a share has computed; gives its prompt tokens.
-    fn computed(&mut self, share: &Share) -> usize {
+    /// Notes what a share has computed.
+    fn computed(&mut self, share: &Share, load: &mut StepLoad) {
         if share.filler {
             let held = self.slots[share.slot].held();
             let keep = u32::try_from(held).expect("a context has fewer than 2^32 tokens");
             if !self.context.truncate(slot_number(share.slot), keep) {
                 self.slots[share.slot].forget_all();
             }
-            return 0;
+            return;
         }
         let sequence = self.sequence(share.slot);
+        if sequence.prefill {
+            load.prefill_tokens += share.tokens;
+            load.whole_tokens += if share.last && sequence.is_untouched() { share.tokens } else { 0 };
+        }
         sequence.computed += share.tokens;
-        if sequence.prefill { share.tokens } else { 0 }
     }
 
     /// Chooses the next tokens.

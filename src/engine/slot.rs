@@ -22,6 +22,8 @@ pub(super) struct Sequence {
     pub prompt_tokens: usize,
     /// Whether it was decided where the beginning of the prompt comes from.
     pub attached: bool,
+    /// How many tokens the KV cache had already.
+    cached: usize,
     /// How many tokens are in the KV cache, once attached.
     pub computed: usize,
     /// Whether the next token is the first one here: all before it is prefill, also what others generated.
@@ -49,6 +51,7 @@ impl Sequence {
             tokens,
             prompt_tokens,
             attached: false,
+            cached: 0,
             computed: 0,
             prefill: true,
             generated: token_count(&generated),
@@ -82,8 +85,16 @@ impl Sequence {
         self.computed -= count;
     }
 
-    pub fn need(&self, slot: usize) -> Need {
-        Need { slot, pending_tokens: self.tokens.len() - self.computed, prefill: self.prefill }
+    /// Whether nothing of it was computed here yet.
+    pub fn is_untouched(&self) -> bool {
+        self.computed == self.cached
+    }
+
+    /// What it needs next; prompts of up to `short` tokens are computed as a whole.
+    pub fn need(&self, slot: usize, short: usize) -> Need {
+        let pending_tokens = self.tokens.len() - self.computed;
+        let whole = self.prefill && self.is_untouched() && pending_tokens <= short;
+        Need { slot, pending_tokens, prefill: self.prefill, whole }
     }
 }
 
@@ -126,6 +137,7 @@ impl Slot {
         self.kept.clear();
         if let Some(sequence) = &mut self.sequence {
             sequence.attached = true;
+            sequence.cached = cached;
             sequence.computed = cached;
         }
     }
