@@ -116,7 +116,7 @@ async fn a_client_that_leaves_frees_the_slots_of_all_choices() {
     let (world, controls) = World::fake("  slots: 4").await;
     controls.decode_micros.store(20_000, Relaxed);
     let response = world.post(CHAT, &world.chat("hi", &json!({ "n": 4, "stream": true }))).await;
-    world.wait_for("modelpool_slots_busy", "", |busy| busy == 4.0).await;
+    world.wait_for("modelpool_slots_busy", "", |busy| busy >= 4.0).await;
     drop(response);
     world.wait_for("modelpool_slots_busy", "", |busy| busy == 0.0).await;
 }
