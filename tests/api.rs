@@ -23,7 +23,11 @@ async fn answers_have_openais_shapes() {
         answer["choices"],
         json!([{ "index": 0, "text": "xyz", "logprobs": null, "finish_reason": "stop" }])
     );
-    assert_eq!(answer["usage"], json!({ "prompt_tokens": 1, "completion_tokens": 4, "total_tokens": 5 }));
+    assert_eq!(
+        answer["usage"],
+        json!({ "prompt_tokens": 1, "completion_tokens": 4, "total_tokens": 5,
+            "prompt_tokens_details": { "cached_tokens": 0 } })
+    );
 
     let answer: Value =
         world.post(CHAT, &world.chat("hi", &json!({ "max_tokens": 3 }))).await.json().await.unwrap();
@@ -133,13 +137,19 @@ fn bad_fields() -> Vec<BadField> {
         (field("stop", json!(["x".repeat(1025)])), "stop[0]"),
         (field("stream", json!("yes")), "stream"),
         (field("stream_options", json!(5)), "stream_options"),
-        (field("n", json!(2)), "n"),
-        (field("logprobs", json!(true)), "logprobs"),
+        (field("n", json!(0)), "n"),
+        (field("n", json!(17)), "n"),
+        (field("logprobs", json!(3)), "logprobs"),
+        (field("top_logprobs", json!(3)), "top_logprobs"),
         (field("tools", json!([{ "type": "function" }])), "tools"),
-        (field("response_format", json!({ "type": "json_object" })), "response_format"),
-        (field("logit_bias", json!({ "5": 10 })), "logit_bias"),
-        (field("min_p", json!(0.1)), "min_p"),
-        (field("repeat_penalty", json!(1.1)), "repeat_penalty"),
+        (field("response_format", json!({ "type": "yaml" })), "response_format.type"),
+        (field("grammar", json!("(".repeat(20_000))), "grammar"),
+        (field("json_schema", json!({ "enum": vec![0; 30_000] })), "json_schema"),
+        (field("logit_bias", json!({ "5": 1000 })), "logit_bias.5"),
+        (field("min_p", json!(1.1)), "min_p"),
+        (field("repeat_penalty", json!(0)), "repeat_penalty"),
+        (field("repeat_last_n", json!(-2)), "repeat_last_n"),
+        (field("mirostat", json!(3)), "mirostat"),
         (prompt(json!(null)), "prompt"),
         (prompt(json!(5)), "prompt"),
         (prompt(json!(["a", "b"])), "prompt"),
