@@ -48,7 +48,7 @@ curl -s "$url/metrics" | grep -E '^modelpool_(cached_)?prompt_tokens_total' || t
 stop
 
 echo "== 16 answers, undisturbed, then beside prompts of $long tokens that come one after the other"
-serve 20 $((long + 1024))
+serve 20 $((long * 2 + 1024)) # random vocabularies make more tokens of a word than was guessed
 disturb() { sleep 2; bench --clients 1 --requests 6 --prompt-tokens "$long" --max-tokens 2 >"$work/long"; }
 for beside in nothing prompts; do
   if [ $beside = prompts ]; then disturb & fi
