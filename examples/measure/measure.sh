@@ -2,7 +2,7 @@
 # Measures one model on this machine as docs/performance.md does: the engine alone, a server under 1, 8 and 64 streams,
 # a long prompt beside 16 answers, and a system prompt that all requests share. Takes about three minutes.
 #   bash examples/measure/measure.sh MODEL.gguf [PROGRAM]
-# SLOTS, CONTEXT (tokens of a slot), LONG (tokens of the long prompt), PROMPT, ANSWER and PORT can be set.
+# SLOTS, CONTEXT (tokens of a slot), LONG (tokens of the long prompt), PROMPT, ANSWER, PORT and PARTS can be set.
 set -euo pipefail
 model=${1:?the model, a GGUF file} program=${2:-target/release/modelpool}
 slots=${SLOTS:-64} context=${CONTEXT:-1024} long=${LONG:-6000} prompt=${PROMPT:-262} answer=${ANSWER:-128}
@@ -32,26 +32,34 @@ POLICY
 }
 bench() { "$program" bench server --url "$url" --ignore-eos "$@"; }
 
-echo "== the engine alone"
-"$program" bench engine --model "$model" --slots "$slots" --context-tokens "$context" 2>"$work/engine.log" || tail -5 "$work/engine.log"
+wanted() { case " ${PARTS:-engine streams prefix long} " in *" $1 "*) echo "== $2" ;; *) return 1 ;; esac; }
 
-echo "== 1, 8 and 64 streams"
-serve "$slots" "$context"
-for clients in 1 8 64; do
-  [ "$clients" -le "$slots" ] || continue
-  bench --clients "$clients" --requests $((clients * 4 + 8)) --prompt-tokens "$prompt" --max-tokens "$answer" | grep -vE '^(http|chat|$)'
-done
+if wanted engine "the engine alone"; then
+  "$program" bench engine --model "$model" --slots "$slots" --context-tokens "$context" 2>"$work/engine.log" || tail -5 "$work/engine.log"
+fi
 
-echo "== 100 requests, one at a time, that share a system prompt of 500 tokens"
-bench --clients 1 --requests 100 --prompt-tokens 540 --shared-prefix-tokens 500 --max-tokens 8 | grep -vE '^(http|chat|$)'
-curl -s "$url/metrics" | grep -E '^modelpool_(cached_)?prompt_tokens_total' || true
-stop
+if wanted streams "1, 8 and 64 streams"; then
+  serve "$slots" "$context"
+  for clients in 1 8 64; do
+    [ "$clients" -le "$slots" ] || continue
+    bench --clients "$clients" --requests $((clients * 4 + 8)) --prompt-tokens "$prompt" --max-tokens "$answer" | grep -vE '^(http|chat|$)'
+  done
+  stop
+fi
 
-echo "== 16 answers, undisturbed, then beside prompts of $long tokens that come one after the other"
-serve 20 $((long * 2 + 1024)) # random vocabularies make more tokens of a word than was guessed
-disturb() { sleep 2; bench --clients 1 --requests 6 --prompt-tokens "$long" --max-tokens 2 >"$work/long"; }
-for beside in nothing prompts; do
-  if [ $beside = prompts ]; then disturb & fi
-  bench --clients 16 --seconds 8 --prompt-tokens 32 --max-tokens 600 | grep -vE '^(http|chat|$)'
-  [ $beside = nothing ] || { wait $!; grep -vE '^(http|chat|$)' "$work/long"; }
-done
+if wanted prefix "100 requests, one at a time, that share a system prompt of 500 tokens"; then
+  serve "$slots" "$context"
+  bench --clients 1 --requests 100 --prompt-tokens 540 --shared-prefix-tokens 500 --max-tokens 8 | grep -vE '^(http|chat|$)'
+  curl -s "$url/metrics" | grep -E '^modelpool_(cached_)?prompt_tokens_total' || true
+  stop
+fi
+
+if wanted long "16 answers, undisturbed, then beside prompts of $long tokens that come one after the other"; then
+  serve 20 $((long * 2 + 1024)) # random vocabularies make more tokens of a word than was guessed
+  disturb() { sleep 2; bench --clients 1 --requests 6 --prompt-tokens "$long" --max-tokens 2 >"$work/long"; }
+  for beside in nothing prompts; do
+    if [ $beside = prompts ]; then disturb & fi
+    bench --clients 16 --seconds 8 --prompt-tokens 32 --max-tokens 600 | grep -vE '^(http|chat|$)'
+    [ $beside = nothing ] || { wait $!; grep -vE '^(http|chat|$)' "$work/long"; }
+  done
+fi
