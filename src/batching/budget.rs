@@ -2,10 +2,10 @@
 //!
 //! PURE. A step is what everybody in the instance waits for. Beside answers, a prompt is computed in one of two ways:
 //!
-//! - A **short** one, which one step can hold and which takes no longer than a reader notices, is computed as a whole.
-//!   Each pass over the weights has a fixed price, so that many small parts cost a GPU twice as much. Such steps come
-//!   only after the answers had as much time to themselves as the last one took; less if more wait for their first
-//!   token than for their next.
+//! - A **short** one, which one step can hold and which takes no longer than a reader notices, is computed at once, with
+//!   others of its kind. Each pass over the weights has a fixed price, so that many small parts cost a GPU twice as much.
+//!   Such steps come only after the answers had as much time to themselves as the last one took; less if more wait for
+//!   their first token than for their next.
 //! - A **long** one is computed in parts with every step, so small that a token comes at most [`STRETCH`] times as late
 //!   as it would without them, or within the target that the policy names.
 //!
@@ -18,8 +18,8 @@ use std::time::Duration;
 const STRETCH: f64 = 2.4;
 /// Time for parts of prompts that nobody notices, however quick the steps are.
 const UNNOTICED_SECONDS: f64 = 0.002;
-/// The longest that a whole prompt may hold up answers: three frames of a film.
-const WHOLE_SECONDS: f64 = 0.05;
+/// The longest that short prompts may hold up answers: about a frame of a film.
+const SHORT_SECONDS: f64 = 0.05;
 /// Without answers: a step at the budget or below counts as quick; twice the tokens stay well below [`SLOW`].
 const QUICK: Duration = Duration::from_millis(300);
 /// Without answers: a step that took longer is too slow.
@@ -38,16 +38,16 @@ pub struct StepLoad {
     pub decoding: usize,
     /// Prompt tokens.
     pub prefill_tokens: usize,
-    /// Those of them that belong to prompts computed as a whole.
-    pub whole_tokens: usize,
+    /// Those of them that belong to short prompts.
+    pub short_tokens: usize,
 }
 
 /// Prompt tokens that a step may have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allowance {
-    /// Of prompts that are computed as a whole.
-    pub whole_tokens: usize,
-    /// Parts of other prompts.
+    /// Of short prompts.
+    pub short_tokens: usize,
+    /// Of others.
     pub part_tokens: usize,
 }
 
@@ -66,11 +66,11 @@ pub struct PrefillBudget {
     part_token: Option<f64>,
     /// The largest part that was tried beside answers.
     tried: usize,
-    /// Seconds for each token of a prompt computed as a whole.
-    whole_token: Option<f64>,
-    /// Seconds that the last whole prompts took beside answers, and that answers had to themselves since.
-    whole: f64,
-    since_whole: f64,
+    /// Seconds for each token of short prompts.
+    short_token: Option<f64>,
+    /// Seconds that the last short prompts took beside answers, and that answers had to themselves since.
+    short_took: f64,
+    since_short: f64,
 }
 
 impl PrefillBudget {
@@ -86,18 +86,18 @@ impl PrefillBudget {
             age: 0,
             part_token: None,
             tried: MIN_TOKENS,
-            whole_token: None,
-            whole: 0.0,
-            since_whole: 0.0,
+            short_token: None,
+            short_took: 0.0,
+            since_short: 0.0,
         }
     }
 
     /// The longest prompt that counts as short.
     #[must_use]
     pub fn short(&self) -> usize {
-        let Some(each) = self.whole_token else { return self.alone };
+        let Some(each) = self.short_token else { return self.alone };
         let decode = self.decode.map_or(0.0, |(_, seconds)| seconds);
-        let most = self.target.map_or(WHOLE_SECONDS, |target| target.as_secs_f64() - decode);
+        let most = self.target.map_or(SHORT_SECONDS, |target| target.as_secs_f64() - decode);
         as_count(most / each).min(self.max)
     }
 
@@ -106,12 +106,12 @@ impl PrefillBudget {
     #[must_use]
     pub fn allowance(&self, decoding: usize, prompts: usize) -> Allowance {
         if decoding == 0 {
-            return Allowance { whole_tokens: self.alone.max(self.short()), part_tokens: self.alone };
+            return Allowance { short_tokens: self.alone.max(self.short()), part_tokens: self.alone };
         }
         let part_tokens = self.part_tokens(decoding);
         let crowd = (as_float(decoding) / as_float(prompts.max(1))).min(1.0);
-        let due = self.since_whole >= self.whole * crowd;
-        Allowance { whole_tokens: if due { self.short() } else { 0 }, part_tokens }
+        let due = self.since_short >= self.short_took * crowd;
+        Allowance { short_tokens: if due { self.short() } else { 0 }, part_tokens }
     }
 
     fn part_tokens(&self, decoding: usize) -> usize {
@@ -132,7 +132,7 @@ impl PrefillBudget {
 
     /// Takes the measurement of a step.
     pub fn measured(&mut self, load: StepLoad, took: Duration) {
-        let StepLoad { decoding, prefill_tokens, whole_tokens } = load;
+        let StepLoad { decoding, prefill_tokens, short_tokens } = load;
         let seconds = took.as_secs_f64();
         match (decoding, prefill_tokens) {
             (0, 0) => {}
@@ -141,10 +141,10 @@ impl PrefillBudget {
             (_, tokens) => {
                 let decode = self.decode.map_or(0.0, |(_, decode)| decode);
                 let prompts = (seconds - decode).max(0.0);
-                if whole_tokens > 0 {
-                    self.whole = prompts;
-                    self.since_whole = 0.0;
-                    self.measured_whole(tokens, prompts);
+                if short_tokens > 0 {
+                    self.short_took = prompts;
+                    self.since_short = 0.0;
+                    self.measured_short(tokens, prompts);
                 } else {
                     self.measured_part(tokens, prompts);
                 }
@@ -156,20 +156,20 @@ impl PrefillBudget {
         let same = self.decode.filter(|(measured_for, _)| comparable(decoding, *measured_for));
         self.decode = Some((decoding, mean(same.map(|(_, before)| before), seconds)));
         self.age = 0;
-        self.since_whole += seconds;
+        self.since_short += seconds;
     }
 
-    fn measured_whole(&mut self, tokens: usize, seconds: f64) {
+    fn measured_short(&mut self, tokens: usize, seconds: f64) {
         // Few tokens say nothing about many.
         if tokens * 4 >= self.short() {
-            self.whole_token = Some(mean(self.whole_token, seconds / as_float(tokens)).max(1e-7));
+            self.short_token = Some(mean(self.short_token, seconds / as_float(tokens)).max(1e-7));
         }
     }
 
     fn measured_part(&mut self, tokens: usize, seconds: f64) {
         self.age += 1;
         // The rest of the step belonged to the answers.
-        self.since_whole += self.decode.map_or(0.0, |(_, decode)| decode);
+        self.since_short += self.decode.map_or(0.0, |(_, decode)| decode);
         // A step with little of a prompt says nothing about more.
         if self.decode.is_some() && (tokens * 2 >= self.tried || tokens >= self.max) {
             self.part_token = Some(mean(self.part_token, seconds / as_float(tokens)).max(1e-7));
@@ -183,7 +183,7 @@ impl PrefillBudget {
         } else if took < QUICK && tokens >= self.alone {
             self.alone = (self.alone * 2).min(self.max);
         }
-        self.measured_whole(tokens, took.as_secs_f64());
+        self.measured_short(tokens, took.as_secs_f64());
     }
 }
 
@@ -230,10 +230,10 @@ mod tests {
         wanted: impl Fn(Allowance) -> (usize, usize),
     ) -> Vec<(f64, usize)> {
         let step = |budget: &mut PrefillBudget| {
-            let (whole_tokens, part_tokens) = wanted(budget.allowance(decoding, 1));
-            let prefill_tokens = whole_tokens + part_tokens;
+            let (short_tokens, part_tokens) = wanted(budget.allowance(decoding, 1));
+            let prefill_tokens = short_tokens + part_tokens;
             let millis = cost(machine, decoding, prefill_tokens);
-            let load = StepLoad { decoding, prefill_tokens, whole_tokens };
+            let load = StepLoad { decoding, prefill_tokens, short_tokens };
             budget.measured(load, Duration::from_secs_f64(millis / 1000.0));
             (millis, prefill_tokens)
         };
@@ -284,16 +284,16 @@ mod tests {
     }
 
     #[test]
-    fn short_prompts_are_computed_as_a_whole_but_no_more_than_half_of_the_time() {
+    fn short_prompts_are_computed_at_once_but_no_more_than_half_of_the_time() {
         for (decoding, machine) in [MACHINES[0], MACHINES[1]] {
             let mut budget = measured(None, machine);
             assert!(budget.short() > 400);
-            let whole = |allowed: Allowance| (if allowed.whole_tokens >= 262 { 262 } else { 0 }, 0);
-            let steps = settle(&mut budget, decoding, machine, whole);
+            let wanted = |allowed: Allowance| (if allowed.short_tokens >= 262 { 262 } else { 0 }, 0);
+            let steps = settle(&mut budget, decoding, machine, wanted);
             let count = steps.iter().filter(|(_, tokens)| *tokens > 0).count();
             let waits = cost(machine, 0, 262) / machine.0;
             let expected = 200.0 / (1.0 + waits.ceil());
-            assert!((as_float(count) - expected).abs() < 3.0, "{count} whole prompts, expected {expected}");
+            assert!((as_float(count) - expected).abs() < 3.0, "{count} short prompts, expected {expected}");
         }
         // Where one would take half a second, none is short.
         assert!(measured(None, MACHINES[3].1).short() < 8);
@@ -304,11 +304,11 @@ mod tests {
         let machine = MACHINES[0].1;
         let mut budget = measured(None, machine);
         budget.measured(StepLoad { decoding: 2, ..StepLoad::default() }, Duration::from_millis(5));
-        let load = StepLoad { decoding: 2, prefill_tokens: 500, whole_tokens: 500 };
+        let load = StepLoad { decoding: 2, prefill_tokens: 500, short_tokens: 500 };
         budget.measured(load, Duration::from_millis(50));
         budget.measured(StepLoad { decoding: 2, ..StepLoad::default() }, Duration::from_millis(5));
-        assert_eq!(budget.allowance(2, 1).whole_tokens, 0);
-        assert!(budget.allowance(2, 20).whole_tokens > 400);
+        assert_eq!(budget.allowance(2, 1).short_tokens, 0);
+        assert!(budget.allowance(2, 20).short_tokens > 400);
     }
 
     #[test]

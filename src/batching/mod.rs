@@ -2,7 +2,7 @@
 //!
 //! Input: what each sequence still has to compute, and the limits. Output: tokens per sequence. PURE.
 //! Every decoding sequence gets its one token in every step; prompts share what is left, bounded, first come
-//! first served, as a whole or in parts: see [`PrefillBudget`].
+//! first served, short ones at once and long ones in parts: see [`PrefillBudget`].
 
 mod budget;
 pub mod gaps;
@@ -18,8 +18,8 @@ pub struct Need {
     pub pending_tokens: usize,
     /// Whether these are prompt tokens.
     pub prefill: bool,
-    /// Whether the prompt is to be computed as a whole, in one step.
-    pub whole: bool,
+    /// Whether the prompt is short; see [`PrefillBudget::short`].
+    pub short: bool,
 }
 
 /// What a step may hold.
@@ -58,20 +58,15 @@ impl Share {
 pub fn plan(needs: &[Need], limits: Limits) -> Vec<Share> {
     let decoding = needs.iter().filter(|need| !need.prefill).count();
     let mut left = limits.max_batch_tokens.saturating_sub(decoding);
-    let (mut whole_left, mut part_left) = (limits.prefill.whole_tokens, limits.prefill.part_tokens);
+    let (mut short_left, mut part_left) = (limits.prefill.short_tokens, limits.prefill.part_tokens);
     let mut shares = Vec::with_capacity(needs.len());
     for need in needs {
-        let tokens = if !need.prefill {
-            need.pending_tokens
-        } else if need.whole {
-            if need.pending_tokens <= whole_left.min(left) { need.pending_tokens } else { 0 }
-        } else {
-            need.pending_tokens.min(part_left).min(left)
-        };
+        let mut tokens = need.pending_tokens;
         if need.prefill {
+            let allowed = if need.short { &mut short_left } else { &mut part_left };
+            tokens = tokens.min(*allowed).min(left);
+            *allowed -= tokens;
             left -= tokens;
-            let from = if need.whole { &mut whole_left } else { &mut part_left };
-            *from -= tokens;
         }
         if tokens > 0 {
             let last = tokens == need.pending_tokens;
@@ -88,19 +83,19 @@ mod tests {
     use proptest::prelude::*;
 
     fn decode(slot: usize) -> Need {
-        Need { slot, pending_tokens: 1, prefill: false, whole: false }
+        Need { slot, pending_tokens: 1, prefill: false, short: false }
     }
 
     fn prompt(slot: usize, pending_tokens: usize) -> Need {
-        Need { slot, pending_tokens, prefill: true, whole: false }
+        Need { slot, pending_tokens, prefill: true, short: false }
     }
 
-    fn whole(slot: usize, pending_tokens: usize) -> Need {
-        Need { whole: true, ..prompt(slot, pending_tokens) }
+    fn short(slot: usize, pending_tokens: usize) -> Need {
+        Need { short: true, ..prompt(slot, pending_tokens) }
     }
 
     fn check(needs: &[Need], expected: &[(usize, usize, bool)]) {
-        let prefill = Allowance { whole_tokens: 12, part_tokens: 10 };
+        let prefill = Allowance { short_tokens: 12, part_tokens: 10 };
         let limits = Limits { max_batch_tokens: 16, prefill };
         let shares: Vec<_> = plan(needs, limits).iter().map(|s| (s.slot, s.tokens, s.last)).collect();
         assert_eq!(shares, expected, "{needs:?}");
@@ -117,11 +112,11 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_prompt_is_computed_at_once_or_not_at_all() {
-        check(&[whole(0, 12)], &[(0, 12, true)]);
-        check(&[whole(0, 13), whole(1, 5)], &[(1, 5, true)]);
-        check(&[whole(0, 8), whole(1, 5), prompt(2, 20)], &[(0, 8, true), (2, 8, false)]);
-        check(&[prompt(0, 20), decode(1), whole(2, 6)], &[(0, 10, false), (1, 1, true)]);
+    fn short_prompts_have_an_allowance_of_their_own() {
+        check(&[short(0, 12)], &[(0, 12, true)]);
+        check(&[short(0, 8), short(1, 5)], &[(0, 8, true), (1, 4, false)]);
+        check(&[short(0, 8), prompt(1, 20)], &[(0, 8, true), (1, 8, false)]);
+        check(&[prompt(0, 20), decode(1), short(2, 6)], &[(0, 10, false), (1, 1, true), (2, 5, false)]);
     }
 
     proptest! {
@@ -131,7 +126,7 @@ mod tests {
             decoding in 0usize..64,
             max_prefill_tokens in 1usize..600,
         ) {
-            let prefill = Allowance { whole_tokens: 0, part_tokens: max_prefill_tokens };
+            let prefill = Allowance { short_tokens: 0, part_tokens: max_prefill_tokens };
             let limits = Limits { max_batch_tokens: 512, prefill };
             let mut needs: Vec<Need> = (0..decoding).map(decode).collect();
             needs.extend(prompts.iter().enumerate().map(|(i, n)| prompt(decoding + i, *n)));

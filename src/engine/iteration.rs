@@ -266,10 +266,11 @@ impl<C: Context> Engine<C> {
             }
             return;
         }
+        let short = self.prefill.short();
         let sequence = self.sequence(share.slot);
         if sequence.prefill {
             load.prefill_tokens += share.tokens;
-            load.whole_tokens += if share.last && sequence.is_untouched() { share.tokens } else { 0 };
+            load.short_tokens += if sequence.is_short(short) { share.tokens } else { 0 };
         }
         sequence.computed += share.tokens;
     }

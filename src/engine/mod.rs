@@ -230,8 +230,8 @@ pub trait Context {
     /// The most tokens of one decode call.
     fn max_batch_tokens(&self) -> usize;
 
-    /// How far two slots of one batch may be apart to be computed together, if the slots between are in the batch,
-    /// too; see [`crate::batching`].
+    /// The most slots between two others that are worth a filler each, so that all are computed together; see
+    /// [`crate::batching::gaps`].
     fn max_gap(&self) -> usize;
 
     /// Logits `[n_vocab]` after the batch's token number `row`, which must have wanted them. Waits for them to be

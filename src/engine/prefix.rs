@@ -13,6 +13,9 @@ const MIN_COPY_SHARE: usize = 256;
 /// Prompts with this many more tokens in common with one that is being computed wait for it: it is before them anyway.
 const MIN_AWAITED_TOKENS: usize = 16;
 
+/// Free slots between two that serve, where fillers are worth it at all: more would make every step longer.
+const MAX_SLACK: usize = 1;
+
 /// What a slot holds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Holding<'a> {
@@ -26,10 +29,10 @@ pub(super) struct Holding<'a> {
     pub used: u64,
 }
 
-/// The slot for a new prompt; `None` if all serve. `max_gap` is how far slots that are computed together may be apart.
+/// The slot for a new prompt; `None` if all serve. `max_gap`: how many slots between two others may be filled.
 pub(super) fn choose_slot(slots: &[Holding<'_>], prompt: &[Token], max_gap: usize) -> Option<usize> {
     let serving = || slots.iter().enumerate().filter(|(_, slot)| !slot.free).map(|(at, _)| at);
-    let window = gaps::window(serving().min(), serving().max(), max_gap, slots.len());
+    let window = gaps::window(serving().min(), serving().max(), max_gap.min(MAX_SLACK), slots.len());
     let inner = serving().min().unwrap_or(0)..=serving().max().unwrap_or(slots.len());
     let free = slots.iter().enumerate().filter(|(_, slot)| slot.free);
     free.min_by_key(|(at, slot)| {

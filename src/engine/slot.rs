@@ -85,16 +85,15 @@ impl Sequence {
         self.computed -= count;
     }
 
-    /// Whether nothing of it was computed here yet.
-    pub fn is_untouched(&self) -> bool {
-        self.computed == self.cached
+    /// Whether the prompt is short: at most `short` tokens had to be computed here.
+    pub fn is_short(&self, short: usize) -> bool {
+        self.tokens.len() - self.cached <= short
     }
 
-    /// What it needs next; prompts of up to `short` tokens are computed as a whole.
+    /// What it needs next; prompts are short up to `short` tokens.
     pub fn need(&self, slot: usize, short: usize) -> Need {
         let pending_tokens = self.tokens.len() - self.computed;
-        let whole = self.prefill && self.is_untouched() && pending_tokens <= short;
-        Need { slot, pending_tokens, prefill: self.prefill, whole }
+        Need { slot, pending_tokens, prefill: self.prefill, short: self.is_short(short) }
     }
 }
 

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use modelpool::batching::{Allowance, self, Limits, Need};
+use modelpool::batching::{self, Allowance, Limits, Need};
 use modelpool::dispatch;
 use modelpool::generation::{Dry, Mirostat, MirostatVersion, Penalties, SamplingSettings, Token};
 use modelpool::pool::{
@@ -121,13 +121,13 @@ fn breakers(criterion: &mut Criterion) {
 }
 
 fn plan(criterion: &mut Criterion) {
-    let limits = Limits { max_batch_tokens: 512, prefill: Allowance { whole_tokens: 256, part_tokens: 256 } };
+    let limits = Limits { max_batch_tokens: 512, prefill: Allowance { short_tokens: 256, part_tokens: 256 } };
     let mut group = criterion.benchmark_group("step of 64 slots");
     for prompts in [0, 8, 64] {
         let needs: Vec<Need> = (0..64)
             .map(|slot| match slot < prompts {
-                true => Need { slot, pending_tokens: 900, prefill: true, whole: false },
-                false => Need { slot, pending_tokens: 1, prefill: false, whole: false },
+                true => Need { slot, pending_tokens: 900, prefill: true, short: false },
+                false => Need { slot, pending_tokens: 1, prefill: false, short: false },
             })
             .collect();
         group.bench_with_input(BenchmarkId::new("prompts", prompts), &needs, |bencher, needs| {

@@ -277,9 +277,10 @@ impl Context for LlamaInstance<'_> {
             // Such a model cannot forget the tokens that would fill a gap.
             return 0;
         }
-        // As many tokens as cost about as much as another pass over the weights does.
+        // As many tokens as cost about as much as another pass over the weights does: on an H100, with 8 billion weights in
+        // Q8_0, a pass takes 4.6 ms for one token, 7.7 for 8 and 14 for 64.
         match self.weights.device {
-            DeviceId::Gpu(_) => 8,
+            DeviceId::Gpu(_) => 48,
             DeviceId::Host if model.size() >= MEMORY_BOUND_BYTES => 1,
             DeviceId::Host => 0,
         }
