@@ -55,7 +55,7 @@ if wanted prefix "100 requests, one at a time, that share a system prompt of 500
 fi
 
 if wanted long "16 answers, undisturbed, then beside prompts of $long tokens that come one after the other"; then
-  serve 20 $((long * 2 + 1024)) # random vocabularies make more tokens of a word than was guessed
+  serve 20 $((long * 2)) # before it has asked, bench can guess half too many words
   disturb() { sleep 2; bench --clients 1 --requests 6 --prompt-tokens "$long" --max-tokens 2 >"$work/long"; }
   for beside in nothing prompts; do
     if [ $beside = prompts ]; then disturb & fi

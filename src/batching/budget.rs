@@ -4,8 +4,8 @@
 //!
 //! - A **short** one, which one step can hold and which takes no longer than a reader notices, is computed at once, with
 //!   others of its kind. Each pass over the weights has a fixed price, so that many small parts cost a GPU twice as much.
-//!   Such steps come only after the answers had as much time to themselves as the last one took; less if more wait for
-//!   their first token than for their next.
+//!   Such steps come only after the answers had as much time to themselves as the last one took; less if many wait for
+//!   their first token.
 //! - A **long** one is computed in parts with every step, so small that a token comes at most [`STRETCH`] times as late
 //!   as it would without them, or within the target that the policy names.
 //!
@@ -20,6 +20,8 @@ const STRETCH: f64 = 2.4;
 const UNNOTICED_SECONDS: f64 = 0.002;
 /// The longest that short prompts may hold up answers: about a frame of a film.
 const SHORT_SECONDS: f64 = 0.05;
+/// A first token is waited for as impatiently as this many next ones.
+const FIRST_TOKEN: f64 = 2.0;
 /// Without answers: a step at the budget or below counts as quick; twice the tokens stay well below [`SLOW`].
 const QUICK: Duration = Duration::from_millis(300);
 /// Without answers: a step that took longer is too slow.
@@ -109,7 +111,7 @@ impl PrefillBudget {
             return Allowance { short_tokens: self.alone.max(self.short()), part_tokens: self.alone };
         }
         let part_tokens = self.part_tokens(decoding);
-        let crowd = (as_float(decoding) / as_float(prompts.max(1))).min(1.0);
+        let crowd = (as_float(decoding) / (FIRST_TOKEN * as_float(prompts.max(1)))).min(1.0);
         let due = self.since_short >= self.short_took * crowd;
         Allowance { short_tokens: if due { self.short() } else { 0 }, part_tokens }
     }
@@ -143,7 +145,8 @@ impl PrefillBudget {
                 let prompts = (seconds - decode).max(0.0);
                 if short_tokens > 0 {
                     self.short_took = prompts;
-                    self.since_short = 0.0;
+                    // The answers had their token in this step, too.
+                    self.since_short = decode;
                     self.measured_short(tokens, prompts);
                 } else {
                     self.measured_part(tokens, prompts);
@@ -291,7 +294,7 @@ mod tests {
             let wanted = |allowed: Allowance| (if allowed.short_tokens >= 262 { 262 } else { 0 }, 0);
             let steps = settle(&mut budget, decoding, machine, wanted);
             let count = steps.iter().filter(|(_, tokens)| *tokens > 0).count();
-            let waits = cost(machine, 0, 262) / machine.0;
+            let waits = cost(machine, 0, 262) / machine.0 - 1.0;
             let expected = 200.0 / (1.0 + waits.ceil());
             assert!((as_float(count) - expected).abs() < 3.0, "{count} short prompts, expected {expected}");
         }
