@@ -1,5 +1,6 @@
 //! The command line: the only place where the rooms are wired together, and the only user of anyhow.
 
+mod bench;
 mod check;
 mod probe;
 mod relaunch;
@@ -50,6 +51,8 @@ enum Command {
         /// The policy to validate.
         file: PathBuf,
     },
+    /// Measure what this machine computes, or how fast a server answers, alone or beside another one.
+    Bench(Box<bench::BenchArguments>),
     /// Hold a model for a server, which starts this command by itself.
     #[command(hide = true)]
     Worker(worker::WorkerArguments),
@@ -75,15 +78,18 @@ pub fn main() -> ExitCode {
         None => serve::run(&arguments.serve),
         Some(Command::Serve(serve)) => serve::run(&serve),
         Some(Command::Check { file }) => check::run(&file),
+        Some(Command::Bench(bench)) => return exit_code(bench::run(&bench)),
         Some(Command::Worker(worker)) => worker::run(&worker),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(outcome.map(|()| ExitCode::SUCCESS))
+}
+
+/// A command's own exit code, or that of an error, which is printed.
+fn exit_code(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
 /// Prints to standard output. Nobody may be reading any more, which is no reason to fail.

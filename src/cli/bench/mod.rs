@@ -1,0 +1,58 @@
+//! `modelpool bench`: measures what a machine can do.
+
+mod progress;
+mod random;
+mod server;
+mod statistics;
+mod table;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// The exit code after Ctrl-C: 128 and the signal's number, as shells report it.
+const INTERRUPTED: u8 = 130;
+
+#[derive(Args, Debug)]
+pub(super) struct BenchArguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Server(server::ServerArguments),
+}
+
+/// Measures and prints.
+///
+/// # Errors
+///
+/// What keeps it from measuring at all.
+pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
+    match &arguments.what {
+        What::Server(arguments) => server::run(arguments),
+    }
+}
+
+/// Ctrl-C: once, to end with what was measured so far; a second time, to end at once.
+struct Interrupt;
+
+impl Interrupt {
+    /// A token that the first one cancels.
+    fn cancels() -> anyhow::Result<CancellationToken> {
+        let mut signals = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+        let stop = CancellationToken::new();
+        let told = stop.clone();
+        tokio::spawn(async move {
+            signals.recv().await;
+            told.cancel();
+            signals.recv().await;
+            signal_hook::low_level::exit(INTERRUPTED.into());
+        });
+        Ok(stop)
+    }
+}

@@ -1,0 +1,132 @@
+//! Proves that `modelpool bench` measures what it says: with real servers and a real model it counts every request,
+//! compares two servers, computes batches of every size, and says what is wrong where it cannot.
+//!
+//! How fast anything is, no test looks at.
+#![cfg(unix)]
+
+mod common;
+
+use std::process::Output;
+
+use common::process::{Serving, run};
+use serde_json::Value;
+
+const ANY_PORT: &str = "127.0.0.1:0";
+
+/// Runs the program and expects this exit code.
+fn bench(arguments: &[&str], code: i32) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), &[&["bench"], arguments].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    assert!(!said.contains("panicked"), "{said}");
+    output
+}
+
+fn text(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!text.contains('\u{1b}') && !text.contains("NaN"), "{text}");
+    text
+}
+
+fn json(arguments: &[&str]) -> Value {
+    let output = bench(&[arguments, &["--json"]].concat(), 0);
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A figure that is there and above zero.
+fn above_zero(value: &Value) {
+    assert!(value.as_f64().is_some_and(|value| value > 0.0), "{value}");
+}
+
+#[test]
+fn a_server_is_measured_request_by_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Serving::start(folder.path(), &["--listen", ANY_PORT]);
+    for endpoint in ["chat", "completions"] {
+        let load = ["--clients", "1,4", "--requests", "6", "--max-tokens", "8", "--endpoint", endpoint];
+        let report = json(&[&["server", "--url", &server.url], &load[..]].concat());
+        assert_eq!(report["server"]["model"], "tidepool-3m");
+        for (row, clients) in report["rows"].as_array().unwrap().iter().zip([1, 4]) {
+            assert_eq!(row["clients"], clients);
+            assert_eq!((&row["completed"], &row["failed"]), (&6.into(), &0.into()), "{row}");
+            let tokens = row["output_tokens"].as_u64().unwrap();
+            assert!((1..=48).contains(&tokens), "{row}");
+            above_zero(&row["prompt_tokens_per_second"]);
+            above_zero(&row["e2e_ms"]["p50"]);
+        }
+    }
+    // The server counts tokens, and the prompts come out about as long as wanted, with a common beginning or without.
+    for shared in ["0", "100"] {
+        let load = ["--clients", "2", "--requests", "4", "--prompt-tokens", "200", "--max-tokens", "2"];
+        let shared = ["--shared-prefix-tokens", shared];
+        let report = json(&[&["server", "--url", &server.url], &load[..], &shared].concat());
+        let tokens = report["rows"][0]["prompt_tokens"].as_u64().unwrap() / 4;
+        assert!((150..=250).contains(&tokens), "{tokens}");
+    }
+    let open = ["--rate", "200", "--requests", "5", "--max-tokens", "2", "--seed", "7"];
+    let output = text(&bench(&[&["server", "--url", &server.url], &open[..]].concat(), 0));
+    assert!(output.contains("200 requests/s") && output.contains("seed 7"), "{output}");
+}
+
+#[test]
+fn two_servers_are_compared_round_by_round() {
+    let folder = tempfile::tempdir().unwrap();
+    let servers = [(); 2].map(|()| Serving::start(folder.path(), &["--listen", ANY_PORT]));
+    let both = ["server", "--url", &servers[0].url, "--against", &servers[1].url];
+    let load = ["--clients", "2", "--requests", "4", "--max-tokens", "8", "--rounds", "3"];
+    let report = json(&[&both[..], &load].concat());
+    assert_eq!(report["servers"][1]["url"], servers[1].url.as_str());
+    let figures = &report["rows"][0]["figures"];
+    for figure in ["output_tokens_per_second", "ttft_p50_ms"] {
+        for key in ["a", "b", "ratio", "ratio_low", "ratio_high"] {
+            above_zero(&figures[figure][key]);
+        }
+    }
+    let labels = ["--label-a", "mine", "--label-b", "theirs"];
+    let output = text(&bench(&[&both[..], &load, &labels].concat(), 0));
+    for words in ["2 clients, 3 rounds", "mine/theirs", "output tokens/s", "TTFT p99", "ITL p50"] {
+        assert!(output.contains(words), "{words} is missing in: {output}");
+    }
+}
+
+#[test]
+fn requests_that_fail_are_reported_and_the_exit_code_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("policy.yaml");
+    let models =
+        "[{ name: m, context_tokens: 256, variants: [{ path: \"embedded:tidepool-3m-q8_0.gguf\" }] }]";
+    std::fs::write(&policy, format!("models: {models}\n")).unwrap();
+    let server = Serving::start(folder.path(), &["--policy", policy.to_str().unwrap(), "--listen", ANY_PORT]);
+    // The prompts that learn the length fit into the context, the others do not.
+    let load = ["--clients", "2", "--requests", "3", "--prompt-tokens", "400"];
+    let output = text(&bench(&[&["server", "--url", &server.url], &load[..]].concat(), 1));
+    assert!(output.contains("3 failed: status 400"), "{output}");
+}
+
+#[test]
+fn what_cannot_be_measured_is_one_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Serving::start(folder.path(), &["--listen", ANY_PORT]);
+    // Taken and given back, so that nobody listens there.
+    let free = std::net::TcpListener::bind(ANY_PORT).unwrap().local_addr().unwrap();
+    let nobody = format!("http://{free}");
+    for (arguments, code, words) in [
+        (&["server", "--url", &nobody][..], 1, &[nobody.as_str(), "cannot connect", "--wait"][..]),
+        (&["server", "--url", &server.url, "--against", &nobody, "--wait", "0"], 1, &[&nobody, "--wait"]),
+        (&["server", "--url", &server.url, "--model", "other"], 1, &["other", "status 404"]),
+        (&["server", "--url", "https://localhost"], 2, &["--url", "https"]),
+        (&["server", "--url", "localhost:1"], 2, &["http://127.0.0.1:8080"]),
+        (&["server", "--clients", "1,0"], 2, &["--clients"]),
+        (&["server", "--rate", "0"], 2, &["--rate", "above 0"]),
+        (&["server", "--rounds", "3"], 2, &["--against"]),
+        (&[], 2, &["server"]),
+    ] {
+        let output = bench(arguments, code);
+        let said = String::from_utf8_lossy(&output.stderr);
+        for word in words {
+            assert!(said.contains(word), "{arguments:?}: {word:?} is missing in: {said}");
+        }
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
