@@ -65,7 +65,7 @@ const IMPURE: [&str; 11] = [
     "metrics::",
     "async fn",
 ];
-const PURE: [&str; 26] = [
+const PURE: [&str; 28] = [
     "src/units.rs",
     "src/view.rs",
     "src/batching/",
@@ -85,6 +85,8 @@ const PURE: [&str; 26] = [
     "src/cli/bench/random.rs",
     "src/cli/bench/statistics.rs",
     "src/cli/bench/table.rs",
+    "src/cli/bench/engine/plan.rs",
+    "src/cli/bench/engine/report.rs",
     "src/cli/bench/server/answer.rs",
     "src/cli/bench/server/arrivals.rs",
     "src/cli/bench/server/compare.rs",

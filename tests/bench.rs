@@ -105,12 +105,38 @@ fn requests_that_fail_are_reported_and_the_exit_code_says_so() {
 }
 
 #[test]
+fn the_engine_is_measured_in_batches_of_every_size() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo-model/tidepool-3m-q8_0.gguf");
+    let small = ["--slots", "4", "--context-tokens", "256", "--threads", "1", "--seconds", "0", "--cpu"];
+    let report = json(&[&["engine", "--model", model], &small[..]].concat());
+    assert_eq!((&report["slots"], &report["device"]), (&4.into(), &"host".into()));
+    let figures = &report["figures"];
+    let rows = |kind: &str| figures[kind].as_array().unwrap().iter();
+    assert!(rows("prefill").map(|row| &row["prompt_tokens"]).eq([128]));
+    assert!(rows("decode").map(|row| &row["sequences"]).eq([1, 2, 4]));
+    assert!(rows("mixed").map(|row| &row["chunk_tokens"]).eq([64, 128, 256, 64, 128, 256]));
+    assert!(rows("sampling").map(|row| &row["settings"]).eq(["policy", "greedy"]));
+    rows("prefill").chain(rows("decode")).for_each(|row| above_zero(&row["tokens_per_second"]));
+    rows("decode").chain(rows("mixed")).for_each(|row| above_zero(&row["step_ms"]["p99"]));
+    rows("sampling").for_each(|row| above_zero(&row["token_us"]["p50"]));
+    // Without a model it is the built-in policy's.
+    let only =
+        ["engine", "--only", "decode,sampling", "--slots", "2", "--seconds", "0", "--kv-cache-type", "q8_0"];
+    let output = text(&bench(&only, 0));
+    for words in ["tidepool-3m-f16.gguf", "2 sequences", "greedy"] {
+        assert!(output.contains(words), "{words} is missing in: {output}");
+    }
+    assert!(!output.contains("prefill"), "{output}");
+}
+
+#[test]
 fn what_cannot_be_measured_is_one_clear_error() {
     let folder = tempfile::tempdir().unwrap();
     let server = Serving::start(folder.path(), &["--listen", ANY_PORT]);
     // Taken and given back, so that nobody listens there.
     let free = std::net::TcpListener::bind(ANY_PORT).unwrap().local_addr().unwrap();
     let nobody = format!("http://{free}");
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo-model/tidepool-3m-q8_0.gguf");
     for (arguments, code, words) in [
         (&["server", "--url", &nobody][..], 1, &[nobody.as_str(), "cannot connect", "--wait"][..]),
         (&["server", "--url", &server.url, "--against", &nobody, "--wait", "0"], 1, &[&nobody, "--wait"]),
@@ -120,7 +146,13 @@ fn what_cannot_be_measured_is_one_clear_error() {
         (&["server", "--clients", "1,0"], 2, &["--clients"]),
         (&["server", "--rate", "0"], 2, &["--rate", "above 0"]),
         (&["server", "--rounds", "3"], 2, &["--against"]),
-        (&[], 2, &["server"]),
+        (&["engine", "--model", "none.gguf"], 1, &["none.gguf"]),
+        (&["engine", "--model", "none.gguf", "--policy", "a.yaml"], 2, &["--policy"]),
+        (&["engine", "--policy", "none.yaml"], 1, &["none.yaml"]),
+        (&["engine", "--model-name", "other"], 1, &["--model-name other", "tidepool-3m"]),
+        (&["engine", "--model", model, "--context-tokens", "1000000"], 1, &["--context-tokens", "trained"]),
+        (&["engine", "--kv-cache-type", "f64"], 2, &["--kv-cache-type", "q8_0"]),
+        (&[], 2, &["server", "engine"]),
     ] {
         let output = bench(arguments, code);
         let said = String::from_utf8_lossy(&output.stderr);

@@ -52,7 +52,7 @@ enum Command {
         file: PathBuf,
     },
     /// Measure what this machine computes, or how fast a server answers, alone or beside another one.
-    Bench(Box<bench::BenchArguments>),
+    Bench(bench::BenchArguments),
     /// Hold a model for a server, which starts this command by itself.
     #[command(hide = true)]
     Worker(worker::WorkerArguments),

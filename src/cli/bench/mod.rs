@@ -1,5 +1,6 @@
 //! `modelpool bench`: measures what a machine can do.
 
+mod engine;
 mod progress;
 mod random;
 mod server;
@@ -7,6 +8,7 @@ mod statistics;
 mod table;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -24,7 +26,8 @@ pub(super) struct BenchArguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    Server(server::ServerArguments),
+    Engine(engine::EngineArguments),
+    Server(Box<server::ServerArguments>),
 }
 
 /// Measures and prints.
@@ -34,8 +37,17 @@ enum What {
 /// What keeps it from measuring at all.
 pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     match &arguments.what {
+        What::Engine(arguments) => engine::run(arguments),
         What::Server(arguments) => server::run(arguments),
     }
+}
+
+/// Reads a number of seconds, fractions included, up to a day.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=86_400.0).contains(number));
+    number
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "expected a number of seconds from 0 to 86400".to_owned())
 }
 
 /// Ctrl-C: once, to end with what was measured so far; a second time, to end at once.

@@ -1,0 +1,119 @@
+//! `modelpool bench engine`: measures llama.cpp on this machine, without a server.
+
+mod arguments;
+mod measure;
+mod plan;
+mod report;
+mod subject;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use serde_json::json;
+use signal_hook::consts::SIGINT;
+
+pub(super) use arguments::EngineArguments;
+use measure::Bench;
+use plan::{Chain, Measurement};
+use report::{Decode, Figures, Mixed, Prefill, Sampling};
+use subject::Subject;
+
+use super::INTERRUPTED;
+use super::progress::Progress;
+use crate::cli::{print, relaunch};
+use crate::engine::llama::LlamaLoader;
+use crate::engine::{Context, EngineError, Loader as _, Weights as _};
+use crate::generation::SamplingSettings;
+
+/// Measures and prints.
+///
+/// # Errors
+///
+/// A model that cannot be loaded, or a decode call that fails.
+pub(super) fn run(arguments: &EngineArguments) -> anyhow::Result<ExitCode> {
+    // Threads that compute should wait as those of workers do.
+    relaunch::with_environment();
+    let stop = Arc::new(AtomicBool::new(false));
+    // In this order: the first signal finds the flag unset and sets it, the second one ends the process.
+    signal_hook::flag::register_conditional_shutdown(SIGINT, INTERRUPTED.into(), Arc::clone(&stop))
+        .and_then(|_| signal_hook::flag::register(SIGINT, Arc::clone(&stop)))
+        .context("cannot listen for signals")?;
+    let subject = Subject::find(arguments)?;
+    print(&measure(&subject, arguments, &stop)?);
+    let code = if stop.load(Ordering::Relaxed) { INTERRUPTED } else { 0 };
+    // Drivers of GPUs may have started threads that llama.cpp's destructors do not expect.
+    signal_hook::low_level::exit(code.into());
+}
+
+/// Loads the model, measures, and gives the report.
+fn measure(subject: &Subject, arguments: &EngineArguments, stop: &AtomicBool) -> anyhow::Result<String> {
+    let begun = Instant::now();
+    let weights = LlamaLoader.load(&subject.weights)?;
+    let load_seconds = begun.elapsed().as_secs_f64();
+    let vocabulary_tokens = weights.vocabulary().tokens();
+    let context = weights.context(subject.spec)?;
+    let mut bench = Bench::new(context, vocabulary_tokens, arguments.seconds, stop);
+    let depth = plan::depth(arguments.depth, subject.spec.context_tokens);
+    let measurements = plan::measurements(
+        |kind| arguments.wants(kind),
+        subject.spec.slots,
+        subject.spec.context_tokens,
+        bench.max_batch_tokens(),
+    );
+    let figures = figures(&mut bench, &measurements, depth, &subject.sampling)?;
+    let interrupted = bench.stopped();
+    if arguments.json {
+        let mut document = subject.json();
+        document["vocabulary_tokens"] = vocabulary_tokens.into();
+        document["load_seconds"] = load_seconds.into();
+        document["depth"] = depth.into();
+        document["interrupted"] = interrupted.into();
+        document["figures"] = json!(figures);
+        return Ok(format!("{document:#}\n"));
+    }
+    let end = if interrupted { "; interrupted" } else { "" };
+    Ok(format!(
+        "{subject}\nvocabulary of {vocabulary_tokens}, loaded in {load_seconds:.2} s{end}\n\n{}",
+        report::text(&figures)
+    ))
+}
+
+fn figures<C: Context>(
+    bench: &mut Bench<'_, C>,
+    measurements: &[Measurement],
+    depth: u32,
+    policy: &SamplingSettings,
+) -> Result<Figures, EngineError> {
+    let greedy = SamplingSettings { temperature: 0.0, ..policy.clone() };
+    let progress = Progress::new(measurements.len() as u64);
+    let mut figures = Figures::default();
+    for (number, measurement) in (0..).zip(measurements) {
+        progress.at(number);
+        progress.say(|| measurement.to_string());
+        match *measurement {
+            Measurement::Prefill(tokens) => {
+                figures.prefill.push(Prefill::new(tokens, &bench.prefill(tokens)?));
+            }
+            Measurement::Decode(sequences) => {
+                figures.decode.push(Decode::new(sequences, &bench.decode(sequences, depth)?));
+            }
+            Measurement::Mixed(sequences, chunk) => {
+                let (without, with) = bench.mixed(sequences, depth, chunk)?;
+                figures.mixed.push(Mixed::new(sequences, chunk, &without, &with));
+            }
+            Measurement::Sampling(chain) => {
+                let settings = if chain == Chain::Greedy { &greedy } else { policy };
+                figures.sampling.push(Sampling::new(chain.name(), &bench.sampling(settings)?));
+            }
+        }
+        // The last one may have been cut short, and is what was measured of it.
+        if bench.stopped() {
+            break;
+        }
+    }
+    progress.end();
+    Ok(figures)
+}
