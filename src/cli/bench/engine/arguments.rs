@@ -54,6 +54,9 @@ pub(in crate::cli::bench) struct EngineArguments {
     /// Tokens that sequences have before they decode; at most half of --context-tokens.
     #[arg(long, value_name = "N", default_value = "128")]
     pub(super) depth: u32,
+    /// Tokens of a prompt beside sequences that decode; a list makes a row for each.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "64,128,256,512")]
+    pub(super) chunk_tokens: Vec<NonZeroU32>,
     /// What to measure [default: all].
     #[arg(long, value_enum, value_name = "KIND,…", value_delimiter = ',')]
     only: Vec<Kind>,

@@ -17,7 +17,7 @@ use signal_hook::consts::SIGINT;
 
 pub(super) use arguments::EngineArguments;
 use measure::Bench;
-use plan::{Chain, Measurement};
+use plan::{Chain, Measurement, Sizes};
 use report::{Decode, Figures, Mixed, Prefill, Sampling};
 use subject::Subject;
 
@@ -25,7 +25,7 @@ use super::INTERRUPTED;
 use super::progress::Progress;
 use crate::cli::{print, relaunch};
 use crate::engine::llama::LlamaLoader;
-use crate::engine::{Context, EngineError, Loader as _, Weights as _};
+use crate::engine::{Context, ContextSpec, EngineError, Loader as _, Weights as _};
 use crate::generation::SamplingSettings;
 
 /// Measures and prints.
@@ -57,12 +57,9 @@ fn measure(subject: &Subject, arguments: &EngineArguments, stop: &AtomicBool) ->
     let context = weights.context(subject.spec)?;
     let mut bench = Bench::new(context, vocabulary_tokens, arguments.seconds, stop);
     let depth = plan::depth(arguments.depth, subject.spec.context_tokens);
-    let measurements = plan::measurements(
-        |kind| arguments.wants(kind),
-        subject.spec.slots,
-        subject.spec.context_tokens,
-        bench.max_batch_tokens(),
-    );
+    let ContextSpec { slots, context_tokens, .. } = subject.spec;
+    let sizes = Sizes { slots, context_tokens, max_batch_tokens: bench.max_batch_tokens() };
+    let measurements = plan::measurements(|kind| arguments.wants(kind), &arguments.chunk_tokens, sizes);
     let figures = figures(&mut bench, &measurements, depth, &subject.sampling)?;
     let interrupted = bench.stopped();
     if arguments.json {

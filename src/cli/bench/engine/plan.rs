@@ -1,6 +1,7 @@
 //! What is measured, in which order. PURE.
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 use super::arguments::Kind;
 use crate::cli::bench::table::counted;
@@ -48,19 +49,29 @@ impl fmt::Display for Measurement {
     }
 }
 
-/// All measurements of the kinds that are `wanted`.
+/// The size of a context.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub slots: u32,
+    /// Of each slot.
+    pub context_tokens: u32,
+    pub max_batch_tokens: u32,
+}
+
+/// All measurements of the kinds that are `wanted`; `chunk_tokens`: parts of prompts to compute beside sequences
+/// that decode.
 pub(super) fn measurements(
     wanted: impl Fn(Kind) -> bool,
-    slots: u32,
-    context_tokens: u32,
-    max_batch_tokens: u32,
+    chunk_tokens: &[NonZeroU32],
+    sizes: Sizes,
 ) -> Vec<Measurement> {
-    let prefill = prompt_lengths(context_tokens).into_iter().map(Measurement::Prefill);
+    let slots = sizes.slots;
+    let prefill = prompt_lengths(sizes.context_tokens).into_iter().map(Measurement::Prefill);
     let decode = batch_sizes(slots).into_iter().map(Measurement::Decode);
     // The prompt needs a slot, too.
     let beside = batch_sizes(slots).into_iter().filter(|sequences| *sequences < slots);
     let mixed = beside.flat_map(|sequences| {
-        let chunks = chunks(sequences, max_batch_tokens, context_tokens);
+        let chunks = chunks(chunk_tokens, sequences, sizes);
         chunks.into_iter().map(move |chunk| Measurement::Mixed(sequences, chunk))
     });
     let sampling = [Chain::Policy, Chain::Greedy].into_iter().map(Measurement::Sampling);
@@ -93,10 +104,10 @@ fn batch_sizes(slots: u32) -> Vec<u32> {
     powers.take_while(|size| *size < slots).chain([slots]).collect()
 }
 
-/// Tokens of a prompt beside `sequences` that decode: what is left of a batch bounds them, and a slot.
-fn chunks(sequences: u32, max_batch_tokens: u32, context_tokens: u32) -> Vec<u32> {
-    let most = max_batch_tokens.saturating_sub(sequences).min(context_tokens);
-    let mut chunks: Vec<u32> = [64, 128, 256, 512].map(|chunk| most.min(chunk)).to_vec();
+/// Tokens of a prompt beside `sequences` that decode, `wanted` as far as a batch has room for them, and a slot.
+fn chunks(wanted: &[NonZeroU32], sequences: u32, sizes: Sizes) -> Vec<u32> {
+    let most = sizes.max_batch_tokens.saturating_sub(sequences).min(sizes.context_tokens);
+    let mut chunks: Vec<u32> = wanted.iter().map(|chunk| chunk.get().min(most)).collect();
     chunks.dedup();
     chunks.retain(|chunk| *chunk > 0);
     chunks
@@ -111,7 +122,18 @@ pub(super) fn depth(wanted: u32, context_tokens: u32) -> u32 {
 mod tests {
     use proptest::prelude::*;
 
+    use super::Measurement::{Decode, Mixed, Prefill, Sampling};
     use super::*;
+
+    const CHUNKS: [u32; 4] = [64, 128, 256, 512];
+
+    fn of(chunks: &[u32]) -> Vec<NonZeroU32> {
+        chunks.iter().map(|chunk| NonZeroU32::new(*chunk).unwrap()).collect()
+    }
+
+    fn sizes(slots: u32, max_batch_tokens: u32, context_tokens: u32) -> Sizes {
+        Sizes { slots, context_tokens, max_batch_tokens }
+    }
 
     #[test]
     fn sizes_grow_as_far_as_they_fit() {
@@ -130,18 +152,23 @@ mod tests {
             (30, 32, 100, &[2]),
             (32, 32, 100, &[]),
         ] {
-            assert_eq!(chunks(sequences, batch, context), expected, "{sequences} {batch} {context}");
+            assert_eq!(
+                chunks(&of(&CHUNKS), sequences, sizes(256, batch, context)),
+                expected,
+                "{sequences} {batch} {context}"
+            );
         }
     }
 
     #[test]
     fn only_what_is_wanted_is_measured() {
-        let plan = |wanted: &[Kind]| measurements(|kind| wanted.contains(&kind), 2, 200, 512);
-        use Measurement::{Decode, Mixed, Prefill, Sampling};
+        let plan =
+            |wanted: &[Kind]| measurements(|kind| wanted.contains(&kind), &of(&CHUNKS), sizes(2, 512, 200));
         assert_eq!(plan(&[Kind::Prefill, Kind::Decode]), [Prefill(128), Decode(1), Decode(2)]);
         assert_eq!(plan(&[Kind::Mixed]), [Mixed(1, 64), Mixed(1, 128), Mixed(1, 200)]);
         assert_eq!(plan(&[Kind::Sampling]), [Sampling(Chain::Policy), Sampling(Chain::Greedy)]);
-        assert_eq!(measurements(|kind| kind == Kind::Mixed, 1, 200, 512), [], "the prompt has no slot");
+        let alone = measurements(|kind| kind == Kind::Mixed, &of(&CHUNKS), sizes(1, 512, 200));
+        assert_eq!(alone, [], "the prompt has no slot");
     }
 
     proptest! {
@@ -152,7 +179,7 @@ mod tests {
             prop_assert!(depth(128, context) < context);
             for sequences in batch_sizes(slots) {
                 prop_assert!((1..=slots).contains(&sequences));
-                for chunk in chunks(sequences, batch, context) {
+                for chunk in chunks(&of(&CHUNKS), sequences, sizes(slots, batch, context)) {
                     prop_assert!(chunk > 0 && chunk <= context && sequences + chunk <= batch);
                 }
             }

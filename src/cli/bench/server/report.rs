@@ -199,18 +199,23 @@ pub(super) fn failed(place: &str, row: &Row) -> String {
 mod tests {
     use super::*;
 
-    fn answer(ttft: u64, gap: u64, tokens: u64) -> Result<Answer, Failure> {
+    fn answer(ttft: u64, gap: u64, tokens: u64) -> Answer {
         let ms = Duration::from_millis;
         let gaps = vec![ms(gap); usize::try_from(tokens).unwrap() - 1];
         let e2e = ms(ttft + gap * (tokens - 1));
-        Ok(Answer { ttft: Some(ms(ttft)), e2e, gaps, prompt_tokens: Some(10), output_tokens: tokens })
+        Answer { ttft: Some(ms(ttft)), e2e, gaps, prompt_tokens: Some(10), output_tokens: tokens }
     }
 
     #[test]
     fn complete_answers_count_and_failures_are_named() {
         let refused = || Err(FailureKind::Status(503).with("full"));
-        let outcomes =
-            [answer(10, 2, 5), refused(), answer(30, 4, 5), Err(FailureKind::NoDone.with("x")), refused()];
+        let outcomes = [
+            Ok(answer(10, 2, 5)),
+            refused(),
+            Ok(answer(30, 4, 5)),
+            Err(FailureKind::NoDone.with("x")),
+            refused(),
+        ];
         let row = Row::new(Load::Closed { clients: 4 }, &outcomes, Duration::from_secs(2));
         assert_eq!((row.completed, row.failed, row.output_tokens, row.prompt_tokens), (2, 3, 10, Some(20)));
         assert_eq!((row.output_tokens_per_second, row.prompt_tokens_per_second), (Some(5.0), Some(10.0)));
