@@ -6,9 +6,14 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Output;
+use std::time::{Duration, Instant};
 
-use common::process::{Serving, run};
+use common::PATIENCE;
+use common::process::{Serving, program, run};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 const ANY_PORT: &str = "127.0.0.1:0";
@@ -104,6 +109,94 @@ fn requests_that_fail_are_reported_and_the_exit_code_says_so() {
     assert!(output.contains("3 failed: status 400"), "{output}");
 }
 
+/// Reads one request; gives its path.
+fn read_request(stream: &mut BufReader<TcpStream>) -> Option<String> {
+    let (mut path, mut body_bytes) = (None, 0);
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).ok().filter(|bytes| *bytes > 0)?;
+        path = path.or_else(|| line.split(' ').nth(1).map(str::to_owned));
+        if let Some(length) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            body_bytes = length.trim().parse().unwrap();
+        }
+        if line == "\r\n" {
+            stream.read_exact(&mut vec![0; body_bytes]).ok()?;
+            return path;
+        }
+    }
+}
+
+/// A server that closes each connection after one answer without having said so, and whose streams are complete for
+/// the first two requests, then each of `streams` in turn.
+fn strange_server(streams: &'static [&'static str]) -> String {
+    let listener = TcpListener::bind(ANY_PORT).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let mut turns = [COMPLETE; 2].iter().chain(streams.iter().cycle());
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let answer = match read_request(&mut stream).as_deref() {
+                Some("/v1/models") => r#"{"data":[{"id":"strange"}]}"#,
+                Some("/v1/chat/completions") => turns.next().unwrap(),
+                _ => "",
+            };
+            // A stream that is cut off promises more than comes.
+            let missing = usize::from(answer.starts_with("data") && answer.ends_with('}'));
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", answer.len() + missing);
+            drop(stream.get_mut().write_all(format!("{head}{answer}").as_bytes()));
+        }
+    });
+    url
+}
+
+const COMPLETE: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: [DONE]\n\n";
+
+#[test]
+fn answers_that_are_not_complete_are_told_apart() {
+    let url = strange_server(&[
+        COMPLETE,
+        "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n",
+        "data: {\"error\":{\"message\":\"lost\"}}\n\ndata: [DONE]\n\n",
+        "data: {\"choices\":[]}",
+        "<html>",
+    ]);
+    let load = ["server", "--url", &url, "--clients", "1", "--requests", "10", "--json"];
+    let output = bench(&load, 1);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let row = &report["rows"][0];
+    assert_eq!((&row["completed"], &row["failed"]), (&2.into(), &8.into()), "{row}");
+    // Nobody counted tokens, so pieces of text are counted, of complete answers alone.
+    assert_eq!((&row["output_tokens"], &row["prompt_tokens"]), (&2.into(), &Value::Null));
+    let kinds =
+        row["failures"].as_array().unwrap().iter().map(|failures| (&failures["kind"], &failures["count"]));
+    let kinds: Vec<_> =
+        kinds.map(|(kind, count)| (kind.as_str().unwrap(), count.as_u64().unwrap())).collect();
+    assert_eq!(kinds, [("cut off", 2), ("ended without [DONE]", 4), ("error in the stream", 2)]);
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_with_what_was_measured_so_far() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Serving::start(folder.path(), &["--listen", ANY_PORT]);
+    let load = ["--clients", "2,4", "--seconds", "3600", "--max-tokens", "4", "--json"];
+    let arguments = [&["bench", "server", "--url", &server.url], &load[..]].concat();
+    let child = program(folder.path(), &arguments).spawn().unwrap();
+    let completed = "modelpool_requests_total{model=\"tidepool-3m\",outcome=\"completed\"}";
+    let (client, deadline) = (common::client(), Instant::now() + PATIENCE);
+    // The first two are there to learn the length of prompts.
+    while common::metric(&client, &server.url, completed).await < 20.0 {
+        assert!(Instant::now() < deadline, "no requests come");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["settings"]["interrupted"], true);
+    assert_eq!(report["rows"].as_array().unwrap().len(), 1, "the second load was never begun");
+    assert!(report["rows"][0]["completed"].as_u64().unwrap() > 0);
+}
+
 #[test]
 fn the_engine_is_measured_in_batches_of_every_size() {
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo-model/tidepool-3m-q8_0.gguf");
@@ -134,7 +227,7 @@ fn what_cannot_be_measured_is_one_clear_error() {
     let folder = tempfile::tempdir().unwrap();
     let server = Serving::start(folder.path(), &["--listen", ANY_PORT]);
     // Taken and given back, so that nobody listens there.
-    let free = std::net::TcpListener::bind(ANY_PORT).unwrap().local_addr().unwrap();
+    let free = TcpListener::bind(ANY_PORT).unwrap().local_addr().unwrap();
     let nobody = format!("http://{free}");
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo-model/tidepool-3m-q8_0.gguf");
     for (arguments, code, words) in [
