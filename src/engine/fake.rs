@@ -154,6 +154,14 @@ pub struct FakeContext {
     embeddings: Vec<[f32; 2]>,
 }
 
+impl FakeContext {
+    /// What a test can change.
+    #[must_use]
+    pub fn controls(&self) -> Arc<Controls> {
+        Arc::clone(&self.controls)
+    }
+}
+
 impl Drop for FakeContext {
     fn drop(&mut self) {
         self.controls.contexts.fetch_sub(1, Ordering::Relaxed);

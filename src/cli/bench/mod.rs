@@ -8,6 +8,7 @@ mod statistics;
 mod table;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -26,7 +27,7 @@ pub(super) struct BenchArguments {
 #[derive(Debug, Subcommand)]
 enum What {
     Engine(engine::EngineArguments),
-    Server(server::ServerArguments),
+    Server(Box<server::ServerArguments>),
 }
 
 /// Measures and prints.
@@ -39,6 +40,14 @@ pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
         What::Engine(arguments) => engine::run(arguments),
         What::Server(arguments) => server::run(arguments),
     }
+}
+
+/// Reads a number of seconds, fractions included, up to a day.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=86_400.0).contains(number));
+    number
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "expected a number of seconds from 0 to 86400".to_owned())
 }
 
 /// Ctrl-C: once, to end with what was measured so far; a second time, to end at once.

@@ -24,7 +24,7 @@ impl Table {
     /// The whole table, each row one line.
     pub(super) fn text(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column| {
+        let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
             cells.map(|cell: &String| cell.chars().count()).max().unwrap_or(0)
         };

@@ -1,208 +1,116 @@
-//! `modelpool bench engine`: measures what llama.cpp computes with a model on this machine, and what choosing tokens
-//! costs. No server, no worker, no requests.
+//! `modelpool bench engine`: measures llama.cpp on this machine, without a server.
 
+mod arguments;
 mod measure;
+mod plan;
+mod report;
+mod subject;
 
-use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use anyhow::{Context as _, bail};
-use clap::{Args, ValueEnum};
-use serde::Serialize;
+use anyhow::Context as _;
 use serde_json::json;
+use signal_hook::consts::SIGINT;
 
-use super::server::seconds;
-use super::statistics::Percentiles;
-use super::table::{Table, figure};
-use crate::cli::print;
-use crate::engine::llama::{LlamaLoader, compute_devices};
-use crate::engine::{ContextSpec, Loader, Weights, WeightsSpec};
-use crate::policy::{FlashAttention, KvCacheType};
-use crate::units::DeviceId;
+pub(super) use arguments::EngineArguments;
 use measure::Bench;
+use plan::{Chain, Measurement, Sizes};
+use report::{Decode, Figures, Mixed, Prefill, Sampling};
+use subject::Subject;
 
-/// Prompts of which the rate is measured, in tokens.
-const PROMPTS: [u32; 4] = [64, 256, 512, 2048];
-/// Parts of a prompt beside answers, in tokens.
-const CHUNKS: [u32; 4] = [32, 64, 128, 256];
-/// Answers beside which parts of a prompt are computed.
-const MIXED_ANSWERS: u32 = 16;
-
-/// Measures what this machine computes with a model, without a server: prompts, answers by the number of those that
-/// share a step, answers beside a prompt, and the choice of tokens.
-#[derive(Args, Debug)]
-pub(super) struct EngineArguments {
-    /// The model, a GGUF file.
-    #[arg(long, value_name = "FILE")]
-    model: PathBuf,
-    /// The most answers that share a step.
-    #[arg(long, value_name = "N", default_value = "16")]
-    slots: NonZeroU32,
-    /// Tokens of context for each of them.
-    #[arg(long, value_name = "N", default_value = "1024")]
-    context_tokens: NonZeroU32,
-    /// CPU threads of a step [default: all cores]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroU32>,
-    /// Compute on this GPU [default: the first one, or the CPU if there is none]
-    #[arg(long, value_name = "N", conflicts_with = "cpu")]
-    gpu: Option<u32>,
-    /// Compute on the CPU.
-    #[arg(long)]
-    cpu: bool,
-    /// The most tokens of a step.
-    #[arg(long, value_name = "N", default_value = "512")]
-    batch_tokens: NonZeroU32,
-    /// How keys and values are stored.
-    #[arg(long, value_name = "TYPE", default_value = "f16")]
-    kv_cache_type: CacheType,
-    /// Whether attention is computed by the fused algorithm.
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
-    flash_attention: Attention,
-    /// Seconds for each measurement.
-    #[arg(long, value_name = "S", default_value = "1", value_parser = seconds)]
-    seconds: Duration,
-    /// Print one JSON document instead of tables.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum CacheType {
-    F16,
-    #[value(name = "q8_0")]
-    Q8,
-    #[value(name = "q4_0")]
-    Q4,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Attention {
-    Auto,
-    On,
-    Off,
-}
-
-/// One measurement.
-#[derive(Debug, Serialize)]
-pub(super) struct Row {
-    /// What was computed in each step.
-    pub what: String,
-    /// Tokens of one step, or choices of one round.
-    pub tokens: u32,
-    /// Steps measured.
-    pub steps: usize,
-    /// Milliseconds of a step.
-    pub ms: Percentiles,
-    /// Tokens in a second.
-    pub tokens_per_second: f64,
-}
+use super::INTERRUPTED;
+use super::progress::Progress;
+use crate::cli::{print, relaunch};
+use crate::engine::llama::LlamaLoader;
+use crate::engine::{Context, ContextSpec, EngineError, Loader as _, Weights as _};
+use crate::generation::SamplingSettings;
 
 /// Measures and prints.
 ///
 /// # Errors
 ///
-/// A model that cannot be loaded, or a context that cannot be made.
+/// A model that cannot be loaded, or a decode call that fails.
 pub(super) fn run(arguments: &EngineArguments) -> anyhow::Result<ExitCode> {
-    crate::cli::relaunch::with_environment();
-    let device = device(arguments)?;
-    let path = arguments.model.clone();
-    if !path.is_file() {
-        bail!("--model: there is no file {}", path.display());
-    }
-    let weights = LlamaLoader.load(&WeightsSpec { path, device, gpu_layers: None })?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = arguments.threads.map_or(u32::try_from(cores).unwrap_or(1), NonZeroU32::get);
-    let spec = ContextSpec {
-        batch_tokens: arguments.batch_tokens.get(),
-        kv_cache_type: match arguments.kv_cache_type {
-            CacheType::F16 => KvCacheType::F16,
-            CacheType::Q8 => KvCacheType::Q8_0,
-            CacheType::Q4 => KvCacheType::Q4_0,
-        },
-        flash_attention: match arguments.flash_attention {
-            Attention::Auto => FlashAttention::Auto,
-            Attention::On => FlashAttention::On,
-            Attention::Off => FlashAttention::Off,
-        },
-        ..ContextSpec::sized(arguments.slots.get(), arguments.context_tokens.get(), threads)
-    };
-    let mut bench = Bench::new(weights.context(spec)?, weights.vocabulary().tokens(), arguments.seconds);
-    let mut rows = Vec::new();
-    for tokens in PROMPTS.into_iter().filter(|tokens| *tokens < spec.context_tokens) {
-        rows.push(bench.prompt(tokens).context("a prompt could not be computed")?);
-    }
-    for answers in powers_of_two(spec.slots) {
-        rows.push(bench.answers(answers).context("answers could not be computed")?);
-    }
-    let beside = MIXED_ANSWERS.min(spec.slots - 1);
-    if beside > 0 {
-        for chunk in CHUNKS.into_iter().filter(|chunk| chunk + beside <= spec.batch_tokens) {
-            rows.push(bench.beside(beside, chunk).context("a prompt beside answers could not be computed")?);
-        }
-    }
-    rows.extend(bench.choices()?);
-    report(arguments, device, threads, &rows);
-    Ok(ExitCode::SUCCESS)
+    // Threads that compute should wait as those of workers do.
+    relaunch::with_environment();
+    let stop = Arc::new(AtomicBool::new(false));
+    // In this order: the first signal finds the flag unset and sets it, the second one ends the process.
+    signal_hook::flag::register_conditional_shutdown(SIGINT, INTERRUPTED.into(), Arc::clone(&stop))
+        .and_then(|_| signal_hook::flag::register(SIGINT, Arc::clone(&stop)))
+        .context("cannot listen for signals")?;
+    let subject = Subject::find(arguments)?;
+    print(&measure(&subject, arguments, &stop)?);
+    let code = if stop.load(Ordering::Relaxed) { INTERRUPTED } else { 0 };
+    // Drivers of GPUs may have started threads that llama.cpp's destructors do not expect.
+    signal_hook::low_level::exit(code.into());
 }
 
-fn device(arguments: &EngineArguments) -> anyhow::Result<DeviceId> {
-    if arguments.cpu {
-        return Ok(DeviceId::Host);
-    }
-    let devices = compute_devices();
-    match arguments.gpu.map(DeviceId::Gpu) {
-        None => Ok(devices[0]),
-        Some(gpu) if devices.contains(&gpu) => Ok(gpu),
-        Some(gpu) => {
-            let known: Vec<String> = devices.iter().map(ToString::to_string).collect();
-            bail!("--gpu: llama.cpp does not see {gpu}; it computes on: {}", known.join(", "))
-        }
-    }
-}
-
-/// 1, 2, 4 … and `most` itself.
-fn powers_of_two(most: u32) -> Vec<u32> {
-    let below = std::iter::successors(Some(1_u32), |number| number.checked_mul(2));
-    below.take_while(|number| *number < most).chain([most]).collect()
-}
-
-fn report(arguments: &EngineArguments, device: DeviceId, threads: u32, rows: &[Row]) {
-    let model = arguments.model.display().to_string();
+/// Loads the model, measures, and gives the report.
+fn measure(subject: &Subject, arguments: &EngineArguments, stop: &AtomicBool) -> anyhow::Result<String> {
+    let begun = Instant::now();
+    let weights = LlamaLoader.load(&subject.weights)?;
+    let load_seconds = begun.elapsed().as_secs_f64();
+    let vocabulary_tokens = weights.vocabulary().tokens();
+    let context = weights.context(subject.spec)?;
+    let mut bench = Bench::new(context, vocabulary_tokens, arguments.seconds, stop);
+    let depth = plan::depth(arguments.depth, subject.spec.context_tokens);
+    let ContextSpec { slots, context_tokens, .. } = subject.spec;
+    let sizes = Sizes { slots, context_tokens, max_batch_tokens: bench.max_batch_tokens() };
+    let measurements = plan::measurements(|kind| arguments.wants(kind), &arguments.chunk_tokens, sizes);
+    let figures = figures(&mut bench, &measurements, depth, &subject.sampling)?;
+    let interrupted = bench.stopped();
     if arguments.json {
-        let document = json!({
-            "model": model,
-            "device": device.to_string(),
-            "threads": threads,
-            "rows": rows,
-        });
-        return print(&format!("{document:#}\n"));
+        let mut document = subject.json();
+        document["vocabulary_tokens"] = vocabulary_tokens.into();
+        document["load_seconds"] = load_seconds.into();
+        document["depth"] = depth.into();
+        document["interrupted"] = interrupted.into();
+        document["figures"] = json!(figures);
+        return Ok(format!("{document:#}\n"));
     }
-    let mut table = Table::new(["step", "tokens", "steps", "ms p50", "p90", "p99", "tokens/s"]);
-    for row in rows {
-        table.row([
-            row.what.clone(),
-            row.tokens.to_string(),
-            row.steps.to_string(),
-            figure(row.ms.p50),
-            figure(row.ms.p90),
-            figure(row.ms.p99),
-            figure(row.tokens_per_second),
-        ]);
-    }
-    print(&format!("{model} on {device}, {threads} CPU threads\n\n{}", table.text()));
+    let end = if interrupted { "; interrupted" } else { "" };
+    Ok(format!(
+        "{subject}\nvocabulary of {vocabulary_tokens}, loaded in {load_seconds:.2} s{end}\n\n{}",
+        report::text(&figures)
+    ))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_largest_number_of_answers_is_measured_whatever_it_is() {
-        assert_eq!(powers_of_two(1), [1]);
-        assert_eq!(powers_of_two(16), [1, 2, 4, 8, 16]);
-        assert_eq!(powers_of_two(12), [1, 2, 4, 8, 12]);
+fn figures<C: Context>(
+    bench: &mut Bench<'_, C>,
+    measurements: &[Measurement],
+    depth: u32,
+    policy: &SamplingSettings,
+) -> Result<Figures, EngineError> {
+    let greedy = SamplingSettings { temperature: 0.0, ..policy.clone() };
+    let progress = Progress::new(measurements.len() as u64);
+    let mut figures = Figures::default();
+    for (number, measurement) in (0..).zip(measurements) {
+        progress.at(number);
+        progress.say(|| measurement.to_string());
+        match *measurement {
+            Measurement::Prefill(tokens) => {
+                figures.prefill.push(Prefill::new(tokens, &bench.prefill(tokens)?));
+            }
+            Measurement::Decode(sequences) => {
+                figures.decode.push(Decode::new(sequences, &bench.decode(sequences, depth)?));
+            }
+            Measurement::Mixed(sequences, chunk) => {
+                let (without, with) = bench.mixed(sequences, depth, chunk)?;
+                figures.mixed.push(Mixed::new(sequences, chunk, &without, &with));
+            }
+            Measurement::Sampling(chain) => {
+                let settings = if chain == Chain::Greedy { &greedy } else { policy };
+                figures.sampling.push(Sampling::new(chain.name(), &bench.sampling(settings)?));
+            }
+        }
+        // The last one may have been cut short, and is what was measured of it.
+        if bench.stopped() {
+            break;
+        }
     }
+    progress.end();
+    Ok(figures)
 }

@@ -26,7 +26,7 @@ impl Answer {
     /// Time per output token after the first.
     pub(super) fn tpot(&self) -> Option<Duration> {
         let others = u32::try_from(self.output_tokens.checked_sub(1)?).ok()?;
-        (self.e2e - self.ttft?).checked_div(others)
+        self.e2e.checked_sub(self.ttft?)?.checked_div(others)
     }
 }
 
@@ -112,7 +112,7 @@ impl Timeline {
     fn text(&mut self, at: Duration) {
         self.pieces += 1;
         match self.last_text.replace(at) {
-            Some(before) => self.answer.gaps.push(at - before),
+            Some(before) => self.answer.gaps.push(at.saturating_sub(before)),
             None => self.answer.ttft = Some(at),
         }
     }

@@ -8,6 +8,7 @@ use http::HeaderValue;
 
 use super::report::{Limit, Load};
 use super::target::Target;
+use crate::cli::bench::seconds;
 
 /// How long a load lasts if nothing else is said.
 const DEFAULT_TIME: Duration = Duration::from_secs(10);
@@ -148,14 +149,6 @@ fn above_zero(text: &str) -> Result<f64, String> {
 fn temperature(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
     number.ok_or_else(|| "expected a number from 0".to_owned())
-}
-
-/// A number of seconds, fractions included, up to a day.
-pub(in crate::cli::bench) fn seconds(text: &str) -> Result<Duration, String> {
-    let number = text.parse().ok().filter(|number| (0.0..=86_400.0).contains(number));
-    number
-        .map(Duration::from_secs_f64)
-        .ok_or_else(|| "expected a number of seconds from 0 to 86400".to_owned())
 }
 
 fn bearer(key: &str) -> Result<HeaderValue, String> {

@@ -1,6 +1,5 @@
 //! Puts load on a server and collects what comes of it.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use super::answer::{Answer, Failure};
 use super::arrivals::Arrivals;
 use super::ask::Asker;
 use super::prompts::Prompts;
-use super::report::{Limit, Load};
+use super::report::{self, Limit, Load};
 use crate::cli::bench::progress::Progress;
 
 /// Outcomes that wait to be counted.
@@ -85,7 +84,9 @@ impl Work {
                 }
                 drop(sender);
             }
-            Load::Open { rate } => drop(tasks.spawn(self.clone().as_they_arrive(rate, limit, begun, sender))),
+            Load::Open { rate } => {
+                tasks.spawn(self.clone().each_at_its_time(rate, limit, begun, sender));
+            }
         }
         // Dropping the tasks afterwards gives up what still runs.
         collect(outcomes, limit, begun, stop, progress).await
@@ -104,28 +105,26 @@ impl Work {
         }
     }
 
-    /// A future that names what it is, because it spawns others of its kind.
-    fn as_they_arrive(
+    async fn each_at_its_time(
         self,
         rate: f64,
         limit: Limit,
         begun: Instant,
         sender: mpsc::Sender<Result<Answer, Failure>>,
-    ) -> impl Future<Output = ()> + Send {
-        async move {
-            let mut tasks = JoinSet::new();
-            for (number, at) in Arrivals::new(rate, self.seed).enumerate() {
-                if !limit.allows(number as u64, at) {
-                    break;
-                }
-                tokio::time::sleep_until((begun + at).into()).await;
-                let (work, sender) = (self.clone(), sender.clone());
-                tasks.spawn(async move { drop(sender.send(work.ask().await).await) });
-                while tasks.try_join_next().is_some() {}
+    ) {
+        let mut tasks = JoinSet::new();
+        for (number, at) in (0..).zip(Arrivals::new(rate, self.seed)) {
+            if !limit.allows(number, at) {
+                break;
             }
-            drop(sender);
-            while tasks.join_next().await.is_some() {}
+            tokio::time::sleep_until((begun + at).into()).await;
+            let (work, sender) = (self.clone(), sender.clone());
+            tasks.spawn(async move { drop(sender.send(work.ask().await).await) });
+            // Those that ended are forgotten as others come.
+            while tasks.try_join_next().is_some() {}
         }
+        drop(sender);
+        while tasks.join_next().await.is_some() {}
     }
 }
 
@@ -158,7 +157,7 @@ async fn collect(
             _ = show.tick() => {
                 progress.at(limit.done(outcomes.len(), begun.elapsed()));
                 progress.say(|| {
-                    let rate = tokens as f64 / begun.elapsed().as_secs_f64();
+                    let rate = report::per(tokens, begun.elapsed().as_secs_f64());
                     format!("{} answered, {failed} failed, {rate:.0} tokens/s", outcomes.len())
                 });
                 continue;

@@ -22,8 +22,9 @@ use tokio_util::sync::CancellationToken;
 use super::progress::Progress;
 use super::{INTERRUPTED, Interrupt};
 use crate::cli::print;
+use answer::Failure;
 use arguments::Endpoint;
-pub(super) use arguments::{ServerArguments, seconds};
+pub(super) use arguments::ServerArguments;
 use ask::Asker;
 use compare::Comparison;
 use http::HttpClient;
@@ -65,24 +66,37 @@ struct Session<'a> {
 
 async fn measure(arguments: &ServerArguments) -> anyhow::Result<ExitCode> {
     let stop = Interrupt::cancels()?;
-    let first = candidate(arguments, &arguments.label_a, &arguments.url, arguments.model.as_ref());
-    let mut candidates = vec![first.await?];
-    if let Some(against) = &arguments.against {
-        let model = arguments.against_model.as_ref().or(arguments.model.as_ref());
-        candidates.push(candidate(arguments, &arguments.label_b, against, model).await?);
-    }
-    let session = Session::begin(arguments, &candidates, stop).await?;
-    let failed = match &candidates[..] {
-        [a, b] => session.compare([a, b]).await,
-        alone => session.each_load(&alone[0]).await,
+    let prepared = tokio::select! {
+        prepared = prepare(arguments, &stop) => Some(prepared?),
+        () = stop.cancelled() => None,
     };
-    Ok(if session.stop.is_cancelled() {
+    let failed = match &prepared {
+        None => 0,
+        Some((session, a, Some(b))) => session.compare([a, b]).await,
+        Some((session, alone, None)) => session.each_load(alone).await,
+    };
+    Ok(if stop.is_cancelled() {
         ExitCode::from(INTERRUPTED)
     } else if failed > 0 {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// Everything before the first measurement.
+async fn prepare<'a>(
+    arguments: &'a ServerArguments,
+    stop: &CancellationToken,
+) -> anyhow::Result<(Session<'a>, Candidate, Option<Candidate>)> {
+    let a = candidate(arguments, &arguments.label_a, &arguments.url, arguments.model.as_ref()).await?;
+    let mut b = None;
+    if let Some(against) = &arguments.against {
+        let model = arguments.against_model.as_ref().or(arguments.model.as_ref());
+        b = Some(candidate(arguments, &arguments.label_b, against, model).await?);
+    }
+    let session = Session::begin(arguments, &a, b.as_ref(), stop.clone()).await?;
+    Ok((session, a, b))
 }
 
 /// Waits for a server, and finds out which model to ask for.
@@ -107,29 +121,21 @@ async fn candidate(
 impl<'a> Session<'a> {
     async fn begin(
         arguments: &'a ServerArguments,
-        candidates: &[Candidate],
+        a: &Candidate,
+        b: Option<&Candidate>,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
         let seed = arguments.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0 >> 32);
-        let unshared = Source::new(Prompts::new(seed, 0));
-        let mut lengths = Vec::new();
-        for Candidate { asker, target, model, .. } in candidates {
-            let measured = asker.measure_length(arguments.prompt_tokens, |words| unshared.prompt(words));
-            let measured = tokio::select! {
-                measured = measured => measured,
-                () = stop.cancelled() => Ok(Length::UNKNOWN),
-            };
-            lengths.push(measured.map_err(|failure| {
-                let (kind, detail) = (failure.kind, failure.detail);
-                anyhow::anyhow!("{target} does not answer with model {model}: {kind}: {detail}")
-            })?);
+        // Another seed: what is asked for to learn the length must not come again.
+        let trial = Source::new(Prompts::new(seed.wrapping_add(1), 0));
+        let length = a.measure_length(arguments.prompt_tokens, &trial).await?;
+        if let Some(b) = b {
+            // Both get the same prompts, even if their chat templates differ: this loads the model.
+            b.measure_length(arguments.prompt_tokens, &trial).await?;
         }
-        // Both get the same prompts, even if their chat templates differ.
-        let length = lengths[0];
         let shared = length.part(arguments.shared_prefix_tokens);
         let words = length.words(arguments.prompt_tokens).saturating_sub(shared).max(1);
-        // Another seed: what was asked for to learn the length must not come again.
-        let source = Arc::new(Source::new(Prompts::new(seed.wrapping_add(1), shared)));
+        let source = Arc::new(Source::new(Prompts::new(seed, shared)));
         Ok(Self { arguments, source, words, seed, length, stop, progress: Progress::new(1) })
     }
 
@@ -240,6 +246,14 @@ impl<'a> Session<'a> {
 }
 
 impl Candidate {
+    async fn measure_length(&self, prompt_tokens: u32, source: &Source) -> anyhow::Result<Length> {
+        let measured = self.asker.measure_length(prompt_tokens, |words| source.prompt(words)).await;
+        measured.map_err(|Failure { kind, detail }| {
+            let Self { target, model, .. } = self;
+            anyhow::anyhow!("{target} does not answer with model {model}: {kind}: {detail}")
+        })
+    }
+
     fn json(&self) -> serde_json::Value {
         json!({ "label": self.label, "url": self.target.to_string(), "model": self.model })
     }

@@ -2,8 +2,9 @@
 
 use crate::cli::bench::random::Random;
 
+const WORD_COUNT: u32 = 96;
 /// Common words, which nearly all tokenizers know as one token each.
-const WORDS: [&str; 96] = [
+const WORDS: [&str; WORD_COUNT as usize] = [
     "the", "and", "that", "with", "from", "this", "have", "they", "were", "which", "there", "their", "would",
     "about", "other", "into", "more", "some", "could", "them", "time", "these", "then", "like", "only",
     "over", "after", "also", "back", "work", "first", "well", "even", "want", "because", "any", "give",
@@ -54,7 +55,7 @@ fn append_words(text: &mut String, random: &mut Random, count: u32) {
         if !text.is_empty() {
             text.push(' ');
         }
-        text.push_str(WORDS[random.below(WORDS.len() as u32) as usize]);
+        text.push_str(WORDS[random.below(WORD_COUNT) as usize]);
     }
 }
 

@@ -85,15 +85,16 @@ fn millis(time: Duration) -> u64 {
 /// One kind of failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Failures {
-    #[serde(serialize_with = "as_text")]
     pub kind: FailureKind,
     pub count: usize,
     /// What was said about the first one.
     pub example: String,
 }
 
-fn as_text<S: Serializer>(kind: &FailureKind, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(kind)
+impl Serialize for FailureKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// Figures of one load. Times in milliseconds; `None` where nothing was measured.
@@ -144,7 +145,7 @@ impl Row {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate of a count of tokens")]
-fn per(tokens: u64, seconds: f64) -> f64 {
+pub(super) fn per(tokens: u64, seconds: f64) -> f64 {
     tokens as f64 / seconds
 }
 
@@ -198,18 +199,23 @@ pub(super) fn failed(place: &str, row: &Row) -> String {
 mod tests {
     use super::*;
 
-    fn answer(ttft: u64, gap: u64, tokens: u64) -> Result<Answer, Failure> {
+    fn answer(ttft: u64, gap: u64, tokens: u64) -> Answer {
         let ms = Duration::from_millis;
         let gaps = vec![ms(gap); usize::try_from(tokens).unwrap() - 1];
         let e2e = ms(ttft + gap * (tokens - 1));
-        Ok(Answer { ttft: Some(ms(ttft)), e2e, gaps, prompt_tokens: Some(10), output_tokens: tokens })
+        Answer { ttft: Some(ms(ttft)), e2e, gaps, prompt_tokens: Some(10), output_tokens: tokens }
     }
 
     #[test]
     fn complete_answers_count_and_failures_are_named() {
         let refused = || Err(FailureKind::Status(503).with("full"));
-        let outcomes =
-            [answer(10, 2, 5), refused(), answer(30, 4, 5), Err(FailureKind::NoDone.with("x")), refused()];
+        let outcomes = [
+            Ok(answer(10, 2, 5)),
+            refused(),
+            Ok(answer(30, 4, 5)),
+            Err(FailureKind::NoDone.with("x")),
+            refused(),
+        ];
         let row = Row::new(Load::Closed { clients: 4 }, &outcomes, Duration::from_secs(2));
         assert_eq!((row.completed, row.failed, row.output_tokens, row.prompt_tokens), (2, 3, 10, Some(20)));
         assert_eq!((row.output_tokens_per_second, row.prompt_tokens_per_second), (Some(5.0), Some(10.0)));
