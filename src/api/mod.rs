@@ -5,6 +5,7 @@
 
 mod body;
 mod choices;
+mod embeddings;
 mod error;
 pub mod listen;
 mod logprobs;
@@ -62,16 +63,18 @@ enum Endpoint {
     Health,
     Models,
     Metrics,
+    Embed,
     Generate(Shape),
 }
 
 /// All paths with their methods; nothing else is served.
-const ROUTES: [(&str, &str, Endpoint); 5] = [
+const ROUTES: [(&str, &str, Endpoint); 6] = [
     ("/health", "GET", Endpoint::Health),
     ("/metrics", "GET", Endpoint::Metrics),
     ("/v1/models", "GET", Endpoint::Models),
     ("/v1/chat/completions", "POST", Endpoint::Generate(Shape::Chat)),
     ("/v1/completions", "POST", Endpoint::Generate(Shape::Completion)),
+    ("/v1/embeddings", "POST", Endpoint::Embed),
 ];
 
 /// The warp filter that answers every request.
@@ -100,6 +103,7 @@ impl Api {
             Ok(Endpoint::Health) => Ok(self.health()),
             Ok(Endpoint::Models) => Ok(self.models()),
             Ok(Endpoint::Metrics) => Ok(self.render_metrics()),
+            Ok(Endpoint::Embed) => self.embed(body, arrived, &id).await,
             Ok(Endpoint::Generate(shape)) => self.generate(shape, body, arrived, &id).await,
             Err(error) => Err(error),
         };
@@ -157,6 +161,23 @@ impl Api {
         let text = self.metrics.render();
         warp::reply::with_header(text, CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
             .into_response()
+    }
+
+    async fn embed<S, B>(&self, body: S, arrived: Instant, id: &HeaderValue) -> Result<Response, ApiError>
+    where
+        S: Stream<Item = Result<B, warp::Error>>,
+        B: Buf,
+    {
+        let bytes = body::read(body, self.max_body_bytes.0).await?;
+        let catalog = Arc::clone(&self.pool.load().catalog);
+        let job = embeddings::read(&bytes, &catalog)?;
+        let arrival = Arrival { at: arrived, id: id.to_str().unwrap_or_default().to_owned() };
+        let (answer, Served { instance, .. }) = embeddings::embed(&self.admission, job, &arrival).await?;
+        let mut response = warp::reply::json(&answer).into_response();
+        let headers = response.headers_mut();
+        insert(headers, INSTANCE, &instance.id.to_string());
+        insert(headers, VARIANT, &instance.variant_name);
+        Ok(response)
     }
 
     async fn generate<S, B>(

@@ -100,7 +100,8 @@ pub fn read<'catalog>(
     let object: Map<String, Value> = body::parse(bytes)?;
     unsupported::refuse(&object)?;
     let raw: RawRequest = body::from_object(&object)?;
-    let model = catalog.model(&raw.model).ok_or_else(|| no_model(&raw.model, catalog))?;
+    let model = find_model(&raw.model, catalog)?;
+    refuse_pooling(model, true)?;
     let raw_sampling: RawSampling = body::from_object(&object)?;
     let sampling = sampling::settings(raw_sampling, object.get("logit_bias"), &model.policy.sampling)?;
     let output = body::from_object::<RawOutput>(&object)?.check(shape)?;
@@ -114,6 +115,35 @@ pub fn read<'catalog>(
     let request =
         GenerationRequest { prompt, sampling, max_tokens, stop, ignore_eos, grammar, logprobs, reuse_prefix };
     Ok(Job { model, request, choices, stream, include_usage })
+}
+
+/// The model that a client asks for.
+///
+/// # Errors
+///
+/// [`ApiError`] if there is none of that name, or it cannot be served.
+pub fn find_model<'catalog>(
+    name: &str,
+    catalog: &'catalog Catalog,
+) -> Result<&'catalog CatalogModel, ApiError> {
+    Ok(catalog.model(name).ok_or_else(|| no_model(name, catalog))?)
+}
+
+/// A model makes text or vectors, as its policy says.
+///
+/// # Errors
+///
+/// [`ApiError`] if it makes the other.
+pub fn refuse_pooling(model: &CatalogModel, wants_text: bool) -> Result<(), ApiError> {
+    let (name, makes_text) = (&model.policy.name, model.policy.engine.pooling.is_none());
+    let message = match (wants_text, makes_text) {
+        (true, true) | (false, false) => return Ok(()),
+        (true, false) => format!("model: {name} makes embeddings, not text; ask /v1/embeddings"),
+        (false, true) => {
+            format!("model: {name} makes text, not embeddings; its policy would have to set engine.pooling")
+        }
+    };
+    Err(ApiError::invalid("model", message))
 }
 
 fn no_model(name: &str, catalog: &Catalog) -> ApiError {

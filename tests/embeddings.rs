@@ -1,0 +1,62 @@
+//! Proves that /v1/embeddings gives a vector for each text, in order, and that models are asked for what they make.
+
+mod common;
+
+use common::World;
+use serde_json::{Value, json};
+
+const PATH: &str = "/v1/embeddings";
+const POLICY: &str = "  slots: 4\n  engine: { pooling: mean }";
+
+async fn answer(world: &World, path: &str, body: &Value) -> (u16, Value) {
+    let response = world.post(path, body).await;
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+fn vector(answer: &Value, index: usize) -> Vec<f64> {
+    assert_eq!(answer["data"][index]["index"], index);
+    answer["data"][index]["embedding"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+fn cosine(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+#[tokio::test]
+async fn each_text_has_its_vector_whoever_else_is_asked_about() {
+    let world = World::real(POLICY).await;
+    let texts: Vec<String> = (0..20).map(|number| format!("The fox has {number} apples.")).collect();
+    let (status, all) = answer(&world, PATH, &json!({ "model": world.model, "input": texts })).await;
+    assert_eq!(status, 200, "{all}");
+    assert_eq!(all["data"].as_array().unwrap().len(), 20);
+    for index in [0, 7, 19] {
+        let input = &texts[index];
+        let (_, one) = answer(&world, PATH, &json!({ "model": world.model, "input": input })).await;
+        let (alone, together) = (vector(&one, 0), vector(&all, index));
+        assert!((cosine(&alone, &alone) - 1.0).abs() < 1e-3);
+        assert!(cosine(&alone, &together) > 0.999, "{input}");
+    }
+    assert!(cosine(&vector(&all, 0), &vector(&all, 19)) < 0.9999);
+    assert!(all["usage"]["prompt_tokens"].as_u64().unwrap() > 100);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_named() {
+    let (world, _) = World::fake(POLICY).await;
+    for (input, field) in [
+        (json!([]), "input"),
+        (json!(null), "input"),
+        (json!(["a", ""]), "input[1]"),
+        (json!(["x".repeat(600)]), "input[0]"),
+        (json!([[1, 999]]), "input[0]"),
+    ] {
+        let (status, answer) = answer(&world, PATH, &json!({ "model": world.model, "input": input })).await;
+        assert_eq!((status, &answer["error"]["param"]), (400, &json!(field)), "{answer}");
+    }
+    let body = json!({ "model": world.model, "prompt": "a" });
+    let (status, refused) = answer(&world, "/v1/completions", &body).await;
+    assert_eq!((status, &refused["error"]["param"]), (400, &json!("model")), "{refused}");
+    let (text, _) = World::fake("").await;
+    let (status, refused) = answer(&text, PATH, &json!({ "model": text.model, "input": "a" })).await;
+    assert_eq!((status, &refused["error"]["param"]), (400, &json!("model")), "{refused}");
+}
