@@ -27,10 +27,10 @@ impl Random {
         self.0
     }
     fn below(&mut self, limit: u32) -> u32 {
-        (self.next() % u64::from(limit)) as u32
+        u32::try_from(self.next() % u64::from(limit)).unwrap()
     }
     fn unit(&mut self) -> f32 {
-        self.below(1 << 20) as f32 / (1 << 20) as f32
+        f32::from(u16::try_from(self.below(1 << 15)).unwrap()) / 32_768.0
     }
     /// About normal, like a model's logits.
     fn logits(&mut self, count: u32) -> Vec<f32> {

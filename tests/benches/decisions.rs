@@ -41,7 +41,9 @@ impl Random {
 
     /// Normally distributed (Box and Muller).
     fn normal(&mut self) -> f32 {
-        let uniform = |random: &mut Self| (random.below(1 << 24) as f32 + 0.5) / (1u32 << 24) as f32;
+        let uniform = |random: &mut Self| {
+            (f32::from(u16::try_from(random.below(1 << 16)).expect("16 bits")) + 0.5) / 65_536.0
+        };
         (-2.0 * uniform(self).ln()).sqrt() * (std::f32::consts::TAU * uniform(self)).cos()
     }
 }
@@ -125,9 +127,12 @@ fn plan(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("step of 64 slots");
     for prompts in [0, 8, 64] {
         let needs: Vec<Need> = (0..64)
-            .map(|slot| match slot < prompts {
-                true => Need { slot, pending_tokens: 900, prefill: true, short: false },
-                false => Need { slot, pending_tokens: 1, prefill: false, short: false },
+            .map(|slot| {
+                if slot < prompts {
+                    Need { slot, pending_tokens: 900, prefill: true, short: false }
+                } else {
+                    Need { slot, pending_tokens: 1, prefill: false, short: false }
+                }
             })
             .collect();
         group.bench_with_input(BenchmarkId::new("prompts", prompts), &needs, |bencher, needs| {

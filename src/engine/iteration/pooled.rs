@@ -82,9 +82,9 @@ mod tests {
     fn vectors_get_length_one() {
         let mut values = [3.0, -4.0];
         normalize(&mut values);
-        assert_eq!(values, [0.6, -0.8]);
+        assert!((values[0] - 0.6).abs() < 1e-6 && (values[1] + 0.8).abs() < 1e-6, "{values:?}");
         let mut nothing = [0.0; 3];
         normalize(&mut nothing);
-        assert_eq!(nothing, [0.0; 3]);
+        assert!(nothing.iter().all(|value| value.abs() < 1e-9));
     }
 }
