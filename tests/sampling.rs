@@ -12,9 +12,9 @@ use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token::data::LlamaTokenData;
 use llama_cpp_2::token::data_array::LlamaTokenDataArray;
 use llama_cpp_2::token::logit_bias::LlamaLogitBias;
-use modelpool::generation::{Dry, Penalties, SamplingSettings, Token, Xtc};
-use modelpool::sampling::Sampler;
+use modelpool::generation::{Dry, Mirostat, MirostatVersion, Penalties, SamplingSettings, Token, Xtc};
 use modelpool::sampling::dry::Breakers;
+use modelpool::sampling::{Candidate, Sampler};
 
 /// Numbers that look random (Marsaglia, "Xorshift RNGs", 2003).
 struct Random(u64);
@@ -69,6 +69,12 @@ fn chain(settings: &SamplingSettings, vocabulary: u32, dry: Option<LlamaSampler>
     chain
 }
 
+/// A model's vocabulary without any setting applied, as llama.cpp wants it.
+fn unfiltered(logits: &[f32]) -> LlamaTokenDataArray {
+    let data = logits.iter().zip(0..).map(|(logit, id)| LlamaTokenData::new(LlamaToken(id), *logit, 0.0));
+    LlamaTokenDataArray::from_iter(data, false)
+}
+
 /// Compares the candidates of both after a text.
 fn compare(
     settings: &SamplingSettings,
@@ -77,35 +83,38 @@ fn compare(
     (dry, breakers): (Option<LlamaSampler>, Arc<Breakers>),
 ) {
     let vocabulary = u32::try_from(logits.len()).unwrap();
-    let data = logits.iter().zip(0..).map(|(logit, id)| LlamaTokenData::new(LlamaToken(id), *logit, 0.0));
-    let mut array = LlamaTokenDataArray::from_iter(data, false);
+    let mut array = unfiltered(logits);
     for mut sampler in chain(settings, vocabulary, dry) {
         sampler.accept_many(text.iter().map(|token| LlamaToken(number(*token))));
         array.apply_sampler(&mut sampler);
     }
-    let largest = array.data.iter().map(LlamaTokenData::logit).fold(f32::NEG_INFINITY, f32::max);
-    let weight = |data: &LlamaTokenData| f64::from(data.logit() - largest).exp();
-    let total: f64 = array.data.iter().map(weight).sum();
-    let mut expected: Vec<(Token, f64)> = array
-        .data
-        .iter()
-        .map(|data| (Token::try_from(data.id().0).unwrap(), weight(data) / total))
-        .filter(|(_, probability)| *probability > 0.0)
-        .collect();
-    expected.sort_by_key(|(token, _)| *token);
-
     let mut sampler = Sampler::new(settings.clone(), None, &[], breakers);
     text.iter().for_each(|token| sampler.accept(*token));
-    let candidates = sampler.candidates(logits, 0);
-    assert!(candidates.is_sorted_by(|a, b| a.probability >= b.probability), "likeliest first");
-    let mut found: Vec<(Token, f64)> =
-        candidates.iter().map(|c| (c.token, f64::from(c.probability))).filter(|(_, p)| *p > 0.0).collect();
-    found.sort_by_key(|(token, _)| *token);
-    let tokens = |list: &[(Token, f64)]| list.iter().map(|(token, _)| *token).collect::<Vec<_>>();
-    assert_eq!(tokens(&found), tokens(&expected), "{settings:?}");
-    for ((token, found), (_, expected)) in found.iter().zip(&expected) {
-        let difference = (found - expected).abs() / expected;
-        assert!(difference < 1e-3, "token {token}: {found} instead of {expected} with {settings:?}");
+    same(sampler.candidates(logits, 0), array.data, settings);
+}
+
+/// Checks that both have the same candidates, with the same probabilities, in the same order. That of llama.cpp depends
+/// on which filter was the last to sort; ours is always from the likeliest on.
+fn same(candidates: &[Candidate], mut theirs: Vec<LlamaTokenData>, settings: &SamplingSettings) {
+    /// Below this, weights are rounded to 0.
+    const LEAST: f64 = 1e-30;
+    theirs.sort_by(|a, b| b.logit().total_cmp(&a.logit()).then(a.id().0.cmp(&b.id().0)));
+    let largest = theirs[0].logit();
+    let weight = |data: &LlamaTokenData| f64::from(data.logit() - largest).exp();
+    let total: f64 = theirs.iter().map(weight).sum();
+    let expected: Vec<(Token, f64, f32)> = theirs
+        .iter()
+        .map(|data| (Token::try_from(data.id().0).unwrap(), weight(data) / total, data.logit()))
+        .filter(|(_, probability, _)| *probability > LEAST)
+        .collect();
+    let found: Vec<&Candidate> = candidates.iter().filter(|c| f64::from(c.probability) > LEAST).collect();
+    let tokens: Vec<Token> = found.iter().map(|candidate| candidate.token).collect();
+    assert_eq!(tokens, expected.iter().map(|(token, ..)| *token).collect::<Vec<_>>(), "{settings:?}");
+    for (found, (_, probability, logit)) in found.iter().zip(expected) {
+        let difference = (f64::from(found.probability) - probability).abs() / probability;
+        // Both divide logits by the temperature, and round them: the larger they are, the more it matters.
+        let bound = 1e-5 + f64::from(f32::EPSILON * (logit.abs() + largest.abs()));
+        assert!(difference < bound, "{found:?}: {difference} from {probability} with {settings:?}");
     }
 }
 
@@ -173,19 +182,22 @@ fn repetitions_cost_what_they_cost_in_llama_cpp() {
     let model = LlamaModel::load_from_file(&backend, &file, &parameters).unwrap();
     let vocab = model.vocab();
     let pieces: Vec<Vec<u8>> = vocab.tokens().map(|token| vocab.token_to_piece(token, true, None)).collect();
-    let tokenize = |text: &str| {
+    let tokenize = |text: &str| -> Vec<Token> {
         let tokens = vocab.tokenize(text.as_bytes(), false, false);
         tokens.into_iter().map(|token| Token::try_from(token.0).unwrap()).collect()
     };
     let vocabulary = u32::try_from(model.n_vocab()).unwrap();
     let mut random = Random(13);
-    for _ in 0..60 {
+    for round in 0..60 {
         let dry = Dry {
             multiplier: 0.2 + random.unit(),
             base: 1.1 + random.unit(),
             allowed_length: 1 + random.below(3),
             last_tokens: Some(20 + random.below(200)),
-            ..Dry::default()
+            // Also strings of several tokens, and one longer than what counts.
+            sequence_breakers: ["\n", ".", " the sea", "one two three", &"long ".repeat(20)]
+                .map(str::to_owned)
+                .into(),
         };
         let theirs = LlamaSampler::dry(
             &model,
@@ -196,12 +208,53 @@ fn repetitions_cost_what_they_cost_in_llama_cpp() {
             &dry.sequence_breakers,
         );
         let breakers = Arc::new(Breakers::new(&dry.sequence_breakers, &pieces, tokenize));
-        let words = random.text(6, vocabulary);
-        let text: Vec<Token> = (0..150).map(|_| words[random.below(6) as usize]).collect();
+        let mut words = random.text(6, vocabulary);
+        if round % 2 == 0 {
+            words.extend(tokenize(["one two three", " the sea", "."][round % 3]));
+        }
+        let count = u32::try_from(words.len()).unwrap();
+        let text: Vec<Token> = (0..150).map(|_| words[random.below(count) as usize]).collect();
         let settings = SamplingSettings { dry, top_k: 50, ..SamplingSettings::default() };
         let mut logits = random.logits(vocabulary);
         words.iter().for_each(|word| logits[*word as usize] += 9.0);
         compare(&settings, &logits, &text, (Some(theirs), breakers));
+    }
+}
+
+/// Both follow the same text, token by token: what llama.cpp drew is what ours is made to draw.
+#[test]
+fn mirostat_keeps_what_llama_cpp_keeps_and_learns_as_fast() {
+    let mut random = Random(17);
+    for round in 0..24 {
+        let version = if round % 2 == 0 { MirostatVersion::V1 } else { MirostatVersion::V2 };
+        let mirostat = Mirostat { version, tau: 1.0 + 3.0 * random.unit(), eta: 0.05 + 0.5 * random.unit() };
+        let settings = SamplingSettings {
+            temperature: 0.5 + random.unit(),
+            mirostat: Some(mirostat),
+            // Mirostat replaces these.
+            top_k: 3,
+            penalties: Penalties { presence: 2.0, ..Penalties::default() },
+            ..SamplingSettings::default()
+        };
+        let vocabulary = 200 + random.below(2000);
+        let mut theirs = match version {
+            MirostatVersion::V1 => {
+                LlamaSampler::mirostat(number(vocabulary), 1, mirostat.tau, mirostat.eta, 100)
+            }
+            MirostatVersion::V2 => LlamaSampler::mirostat_v2(1, mirostat.tau, mirostat.eta),
+        };
+        let mut ours = Sampler::new(settings.clone(), None, &[], Arc::default());
+        for _ in 0..12 {
+            let logits = random.logits(vocabulary);
+            let mut array = unfiltered(&logits);
+            array.apply_sampler(&mut LlamaSampler::temp(settings.temperature));
+            array.apply_sampler(&mut theirs);
+            let drawn = Token::try_from(array.selected_token().unwrap().0).unwrap();
+            same(ours.candidates(&logits, 0), array.data, &settings);
+            let mut draws = (0..1_000_000).map(|index| ours.choose(&logits, index, None).unwrap().token);
+            assert!(draws.any(|token| token == drawn), "{drawn} is never drawn");
+            ours.accept(drawn);
+        }
     }
 }
 
