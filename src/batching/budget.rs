@@ -18,8 +18,9 @@ use std::time::Duration;
 const STRETCH: f64 = 2.4;
 /// Time for parts of prompts that nobody notices, however quick the steps are.
 const UNNOTICED_SECONDS: f64 = 0.002;
-/// The longest that short prompts may hold up answers: about a frame of a film.
-const SHORT_SECONDS: f64 = 0.05;
+/// The longest that short prompts may hold up answers. Smaller parts cost more in all: on a CPU, llama.cpp computes fewer
+/// than 64 tokens at a time many times slower.
+const SHORT_SECONDS: f64 = 0.15;
 /// A first token is waited for as impatiently as this many next ones.
 const FIRST_TOKEN: f64 = 2.0;
 /// Without answers: a step at the budget or below counts as quick; twice the tokens stay well below [`SLOW`].
