@@ -208,12 +208,13 @@ fn repetitions_cost_what_they_cost_in_llama_cpp() {
             &dry.sequence_breakers,
         );
         let breakers = Arc::new(Breakers::new(&dry.sequence_breakers, &pieces, tokenize));
-        let mut words = random.text(6, vocabulary);
+        let words = random.text(6, vocabulary);
+        let mut phrases: Vec<Vec<Token>> = words.iter().map(|word| vec![*word]).collect();
         if round % 2 == 0 {
-            words.extend(tokenize(["one two three", " the sea", "."][round % 3]));
+            phrases.push(tokenize(["one two three", " the sea", "."][round / 2 % 3]));
         }
-        let count = u32::try_from(words.len()).unwrap();
-        let text: Vec<Token> = (0..150).map(|_| words[random.below(count) as usize]).collect();
+        let count = u32::try_from(phrases.len()).unwrap();
+        let text: Vec<Token> = (0..150).flat_map(|_| phrases[random.below(count) as usize].clone()).collect();
         let settings = SamplingSettings { dry, top_k: 50, ..SamplingSettings::default() };
         let mut logits = random.logits(vocabulary);
         words.iter().for_each(|word| logits[*word as usize] += 9.0);
