@@ -125,6 +125,7 @@ async fn one(
 fn named(index: usize, error: GenerationError) -> ApiError {
     match error {
         GenerationError::PromptTooLong { .. }
+        | GenerationError::PromptTooLarge { .. }
         | GenerationError::PromptEmpty
         | GenerationError::UnknownToken { .. } => {
             let field = format!("input[{index}]");
