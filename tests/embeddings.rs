@@ -53,6 +53,16 @@ async fn what_is_wrong_is_named() {
         let (status, answer) = answer(&world, PATH, &json!({ "model": world.model, "input": input })).await;
         assert_eq!((status, &answer["error"]["param"]), (400, &json!(field)), "{answer}");
     }
+    for (field, value) in [("encoding_format", json!("base64")), ("dimensions", json!(8))] {
+        let (status, answer) =
+            answer(&world, PATH, &json!({ "model": world.model, "input": "a", field: value })).await;
+        assert_eq!((status, &answer["error"]["param"]), (400, &json!(field)), "{answer}");
+    }
+    let (_, long) = answer(&world, PATH, &json!({ "model": world.model, "input": "x".repeat(600) })).await;
+    assert_eq!(long["error"]["code"], "context_length_exceeded", "{long}");
+    let tokens = json!({ "model": world.model, "input": [[97, 98], [97, 97, 97]] });
+    let (status, vectors) = answer(&world, PATH, &tokens).await;
+    assert_eq!((status, &vectors["usage"]["total_tokens"]), (200, &json!(5)), "{vectors}");
     let body = json!({ "model": world.model, "prompt": "a" });
     let (status, refused) = answer(&world, "/v1/completions", &body).await;
     assert_eq!((status, &refused["error"]["param"]), (400, &json!("model")), "{refused}");

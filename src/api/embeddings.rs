@@ -6,15 +6,15 @@
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::body;
 use super::error::ApiError;
 use super::request::{find_model, refuse_pooling};
 use crate::admission::{Admission, Arrival, Served};
 use crate::catalog::{Catalog, CatalogModel};
-use crate::generation::{Event, GenerationError, GenerationRequest, Prompt, Token};
+use crate::generation::{Event, GenerationRequest, Prompt, Token};
 
 /// The most texts of a request: more would only wait behind each other, and 2,048 is what OpenAI takes.
 const MAX_INPUTS: usize = 2048;
@@ -41,6 +41,28 @@ struct RawRequest {
 pub(super) struct Job<'catalog> {
     model: &'catalog CatalogModel,
     inputs: Vec<Prompt>,
+}
+
+/// The answer, in OpenAI's shape.
+#[derive(Debug, Serialize)]
+pub(super) struct Answer<'catalog> {
+    object: &'static str,
+    data: Vec<Embedding>,
+    model: &'catalog str,
+    usage: TextUsage,
+}
+
+#[derive(Debug, Serialize)]
+struct Embedding {
+    object: &'static str,
+    index: usize,
+    embedding: Vec<f32>,
+}
+
+#[derive(Debug, Serialize)]
+struct TextUsage {
+    prompt_tokens: u64,
+    total_tokens: u64,
 }
 
 /// Reads the body of a request.
@@ -76,25 +98,25 @@ pub(super) fn read<'catalog>(bytes: &[u8], catalog: &'catalog Catalog) -> Result
 }
 
 /// The answer, and who made the first of its vectors.
-pub(super) async fn embed(
+///
+/// # Errors
+///
+/// The first refusal or failure of any text.
+pub(super) async fn embed<'catalog>(
     admission: &Arc<Admission>,
-    job: Job<'_>,
+    job: Job<'catalog>,
     arrival: &Arrival,
-) -> Result<(Value, Served), ApiError> {
+) -> Result<(Answer<'catalog>, Served), ApiError> {
     let (model, slots) = (job.model, job.model.policy.slots as usize);
     let texts = job.inputs.into_iter().enumerate();
     let made = texts.map(|(index, prompt)| one(admission, model, index, prompt, arrival.clone()));
     let made: Vec<(Vec<f32>, u32, Served)> = stream::iter(made).buffered(slots).try_collect().await?;
     let served = made[0].2.clone();
-    let tokens: u64 = made.iter().map(|(_, tokens, _)| u64::from(*tokens)).sum();
-    let data: Vec<Value> = made
-        .into_iter()
-        .enumerate()
-        .map(|(index, (values, ..))| json!({ "object": "embedding", "index": index, "embedding": values }))
-        .collect();
-    let usage = json!({ "prompt_tokens": tokens, "total_tokens": tokens });
-    let name = model.policy.name.as_str();
-    Ok((json!({ "object": "list", "data": data, "model": name, "usage": usage }), served))
+    let tokens = made.iter().map(|(_, tokens, _)| u64::from(*tokens)).sum();
+    let vectors = made.into_iter().enumerate();
+    let data = vectors.map(|(index, (embedding, ..))| Embedding { object: "embedding", index, embedding });
+    let usage = TextUsage { prompt_tokens: tokens, total_tokens: tokens };
+    Ok((Answer { object: "list", data: data.collect(), model: model.policy.name.as_str(), usage }, served))
 }
 
 /// One text's vector and its tokens.
@@ -115,22 +137,11 @@ async fn one(
                 let served = flight.served().expect("it has started").clone();
                 return Ok((values, usage.prompt_tokens, served));
             }
-            Event::Failed(error) => return Err(named(index, error)),
+            Event::Failed(error) => {
+                let field = format!("input[{index}]");
+                return Err(ApiError::Text { field, error });
+            }
             Event::Started { .. } | Event::Token { .. } => {}
         }
-    }
-}
-
-/// Names the text that is at fault.
-fn named(index: usize, error: GenerationError) -> ApiError {
-    match error {
-        GenerationError::PromptTooLong { .. }
-        | GenerationError::PromptTooLarge { .. }
-        | GenerationError::PromptEmpty
-        | GenerationError::UnknownToken { .. } => {
-            let field = format!("input[{index}]");
-            ApiError::invalid(field.clone(), format!("{field}: {error}"))
-        }
-        other => other.into(),
     }
 }

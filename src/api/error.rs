@@ -69,6 +69,14 @@ pub enum ApiError {
     /// The engine gave up.
     #[error(transparent)]
     Generation(#[from] GenerationError),
+    /// The engine gave up one of several texts.
+    #[error("{field}: {error}")]
+    Text {
+        /// The text's field, such as `input[3]`.
+        field: String,
+        /// Why.
+        error: GenerationError,
+    },
 }
 
 impl ApiError {
@@ -97,8 +105,10 @@ impl ApiError {
                 Rejection::Removed { .. } => (StatusCode::NOT_FOUND, "model_not_found"),
                 Rejection::ShuttingDown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             },
-            Self::Generation(error) => match error {
-                GenerationError::PromptTooLong { .. } | GenerationError::PromptTooLarge { .. } => {
+            Self::Generation(error) | Self::Text { error, .. } => match error {
+                GenerationError::PromptTooLong { .. }
+                | GenerationError::TextTooLong { .. }
+                | GenerationError::PromptTooLarge { .. } => {
                     (StatusCode::BAD_REQUEST, "context_length_exceeded")
                 }
                 GenerationError::PromptEmpty
@@ -116,7 +126,9 @@ impl ApiError {
     /// The field at fault. `prompt_field` is what the client's endpoint calls its prompt.
     fn param<'a>(&'a self, prompt_field: &'a str) -> Option<&'a str> {
         match self {
-            Self::Generation(GenerationError::Grammar { field, .. }) => Some(field),
+            Self::Text { field, .. } | Self::Generation(GenerationError::Grammar { field, .. }) => {
+                Some(field)
+            }
             Self::Generation(GenerationError::UnknownToken { place, .. }) if place == "logit_bias" => {
                 Some("logit_bias")
             }
@@ -124,6 +136,7 @@ impl ApiError {
             Self::UnknownModel { .. } | Self::BrokenModel { .. } => Some("model"),
             Self::Generation(
                 GenerationError::PromptTooLong { .. }
+                | GenerationError::TextTooLong { .. }
                 | GenerationError::PromptTooLarge { .. }
                 | GenerationError::PromptEmpty
                 | GenerationError::UnknownToken { .. },
@@ -154,7 +167,8 @@ impl ApiError {
         let headers = response.headers_mut();
         let retry_after = match self {
             Self::Rejected(rejection) => rejection.retry_after(),
-            Self::Generation(GenerationError::Stopped) => Some(RESTART_TIME),
+            Self::Generation(GenerationError::Stopped)
+            | Self::Text { error: GenerationError::Stopped, .. } => Some(RESTART_TIME),
             _ => None,
         };
         if let Some(wait) = retry_after {

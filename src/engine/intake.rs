@@ -51,11 +51,14 @@ pub fn prepare<W: Weights>(
     check_tokens(&request, &tokens, weights.vocabulary().tokens())?;
     let mut prompt_tokens = tokens.len();
     let limit = context.max_tokens();
+    let max_tokens = u32::try_from(limit).unwrap_or(u32::MAX);
+    if prompt_tokens >= limit && context.pooling.is_some() {
+        let (text_tokens, max_tokens) = (token_count(&tokens), max_tokens - 1);
+        return Err(GenerationError::TextTooLong { text_tokens, max_tokens });
+    }
     if prompt_tokens >= limit && context.overflow == ContextOverflow::Refuse {
-        return Err(GenerationError::PromptTooLong {
-            prompt_tokens: token_count(&tokens),
-            context_tokens: u32::try_from(limit).unwrap_or(u32::MAX),
-        });
+        let (prompt_tokens, context_tokens) = (token_count(&tokens), max_tokens);
+        return Err(GenerationError::PromptTooLong { prompt_tokens, context_tokens });
     }
     // Room for a fair answer, if something has to go anyway.
     let wanted = request.max_tokens.map_or(limit, |most| most as usize);

@@ -149,6 +149,17 @@ pub enum GenerationError {
         /// Tokens that a slot holds.
         context_tokens: u32,
     },
+    /// A text does not fit into one decode call, and an embedding is made of whole texts.
+    #[error(
+        "the text has {text_tokens} tokens, at most {max_tokens} become an embedding; shorten it, or raise \
+         engine.batch_tokens and context_tokens in the policy"
+    )]
+    TextTooLong {
+        /// Tokens of the text.
+        text_tokens: u32,
+        /// The most.
+        max_tokens: u32,
+    },
     /// More than a worker is sent.
     #[error("the prompt has {bytes} bytes, a worker takes {limit}; shorten the prompt")]
     PromptTooLarge {
