@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::resume::{History, Verdict};
-use super::{Admission, Arrival, Demand, Fingerprint, Grant, ModelQueue, Rejection, Turn};
+use super::{Admission, Arrival, Demand, Fingerprint, Grant, ModelQueue, Rejection, Trail, Turn};
 use crate::generation::{Event, EventSink, GenerationError, Loss, SequenceSpec, Suspicion, Token, Usage};
 use crate::pool::{InstanceCommand, InstanceIdentity, SlotLease};
 use crate::telemetry::Outcome;
@@ -37,6 +37,7 @@ pub(super) struct Journey {
     /// The files of the model that began the answer.
     files: Option<u64>,
     arrived: Arrival,
+    trail: Arc<Trail>,
     waited: Duration,
     last_token: Option<Instant>,
     /// When the last instance was lost, until the next token.
@@ -58,9 +59,12 @@ impl Journey {
         events: mpsc::Sender<Event>,
         arrived: Arrival,
     ) -> Self {
+        let request = &spec.request;
+        let trail = if request.reuse_prefix { Trail::of(&request.prompt) } else { Trail::default() };
         Self {
             admission,
             queue,
+            trail: Arc::new(trail),
             spec,
             events,
             served: Arc::default(),
@@ -84,7 +88,7 @@ impl Journey {
     /// Waits for the first slot and departs.
     pub(super) async fn begin(mut self) -> Result<(), Rejection> {
         let turn = Turn::Arrival(&self.spec.request);
-        match self.admission.acquire(&self.queue, &mut self.demand, turn).await {
+        match self.admission.acquire(&self.queue, &mut self.demand, turn, &self.trail).await {
             Ok(Grant { lease, waited }) => {
                 self.waited = waited;
                 self.depart(lease, None);
@@ -159,7 +163,7 @@ impl Journey {
         } else {
             None
         };
-        match self.admission.acquire(&self.queue, &mut self.demand, Turn::Return).await {
+        match self.admission.acquire(&self.queue, &mut self.demand, Turn::Return, &self.trail).await {
             Ok(grant) => self.depart(grant.lease, probation),
             Err(Rejection::ShuttingDown { .. }) => self.end(GenerationError::Stopped),
             Err(rejection) => self.give_up(rejection.to_string()),

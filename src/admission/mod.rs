@@ -30,7 +30,8 @@ pub use rejection::{RESTART_TIME, Rejection};
 use wait::{Grant, Turn};
 
 use crate::clock::Clock;
-use crate::dispatch;
+use crate::dispatch::affinity::{Affinity, Trail};
+use crate::dispatch::{self, Holder};
 use crate::policy::ModelPolicy;
 use crate::pool::{Pool, SlotLease};
 use crate::telemetry::ModelMetrics;
@@ -48,11 +49,17 @@ pub struct Condition {
     pub crash_loop: bool,
 }
 
-type Waiter = oneshot::Sender<Result<SlotLease, Rejection>>;
+/// Who waits for a slot, and for which prompt.
+struct Waiter {
+    sender: oneshot::Sender<Result<SlotLease, Rejection>>,
+    trail: Arc<Trail>,
+}
 
 struct QueueState {
     policy: Arc<ModelPolicy>,
     waiting: WaitQueue<Waiter>,
+    /// Which instance has computed which beginnings of prompts.
+    affinity: Affinity,
     /// Requests that wait or hold a slot.
     demand: u32,
     /// The highest demand since the last observation.
@@ -78,6 +85,7 @@ impl ModelQueue {
         let state = QueueState {
             policy: Arc::clone(policy),
             waiting: WaitQueue::new(policy.queue.max_requests as usize),
+            affinity: Affinity::default(),
             demand: 0,
             peak_demand: 0,
             condition: Condition {
@@ -256,10 +264,11 @@ impl Admission {
         let mut spare = None;
         {
             let mut state = queue.lock();
-            while !state.waiting.is_empty() {
-                let Some(lease) = spare.take().or_else(|| self.try_lease(model)) else { break };
+            while let Some(trail) = state.waiting.first().map(|waiter| Arc::clone(&waiter.trail)) {
+                let lease = spare.take().or_else(|| self.try_lease(model, &mut state.affinity, &trail));
+                let Some(lease) = lease else { break };
                 let Some(waiter) = state.waiting.pop() else { break };
-                if let Err(Ok(returned)) = waiter.send(Ok(lease)) {
+                if let Err(Ok(returned)) = waiter.sender.send(Ok(lease)) {
                     // This one gave up just now; the slot goes to the next. It must not be dropped under the
                     // lock: freeing a slot dispatches again.
                     spare = Some(returned);
@@ -269,13 +278,19 @@ impl Admission {
         drop(spare);
     }
 
-    /// Leases the best idle slot of a model.
-    fn try_lease(&self, model: &ModelName) -> Option<SlotLease> {
+    /// Leases the best idle slot of a model for a prompt.
+    fn try_lease(&self, model: &ModelName, affinity: &mut Affinity, trail: &Trail) -> Option<SlotLease> {
         loop {
             let snapshot = self.pool.load();
             let instances = snapshot.instances(model);
+            let index = |id| instances.iter().position(|instance| instance.identity().id == id);
+            let holder = affinity.holder(trail, |id| index(id).is_some());
+            let holder = holder.and_then(|(id, share)| Some(Holder { index: index(id)?, share }));
             let loads = instances.iter().map(|instance| instance.load());
-            let lease = instances[dispatch::choose(loads)?].try_lease();
+            let lease = instances[dispatch::choose(loads, holder)?].try_lease();
+            if let Some(lease) = &lease {
+                affinity.serves(trail, lease.instance().identity().id);
+            }
             if lease.is_some() {
                 return lease;
             }
@@ -293,7 +308,7 @@ fn refuse(queue: &ModelQueue, rejection: &Rejection, pop: impl Fn(&mut WaitQueue
     };
     for waiter in waiters {
         // Whoever gave up in the meantime needs no answer.
-        drop(waiter.send(Err(rejection.clone())));
+        drop(waiter.sender.send(Err(rejection.clone())));
     }
 }
 

@@ -68,6 +68,12 @@ impl<T> WaitQueue<T> {
         ticket
     }
 
+    /// Who is taken next.
+    #[must_use]
+    pub fn first(&self) -> Option<&T> {
+        self.returned.front().or_else(|| self.entries.front()).map(|entry| &entry.item)
+    }
+
     /// Takes the first.
     pub fn pop(&mut self) -> Option<T> {
         self.returned.pop_front().or_else(|| self.entries.pop_front()).map(|entry| entry.item)

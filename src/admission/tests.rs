@@ -2,6 +2,7 @@
 
 use std::sync::Weak;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Instant;
 
 use super::*;
 use crate::generation::{GenerationRequest, Prompt, SamplingSettings};
@@ -96,7 +97,7 @@ impl World {
 async fn acquire(admission: &Admission, model: &ModelName) -> Result<Granted, Rejection> {
     let queue = admission.queue(model).expect("a queue");
     let mut demand = None;
-    let grant = admission.acquire(&queue, &mut demand, Turn::Arrival(&request())).await?;
+    let grant = admission.acquire(&queue, &mut demand, Turn::Arrival(&request()), &Arc::default()).await?;
     Ok(Granted { _grant: grant, _demand: demand })
 }
 
@@ -240,4 +241,29 @@ async fn no_wake_up_is_lost_under_contention() {
     }
     assert_eq!((world.depth(), world.admission.demand()), (0, 0));
     assert_eq!(world.instances.iter().map(|instance| instance.leased()).sum::<u32>(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prompt_goes_to_the_instance_that_has_computed_its_beginning() {
+    let mut world = World::new("{}");
+    let inboxes = [world.add_instance(4), world.add_instance(4)];
+    let chat = |topic: &str, turns: usize| {
+        GenerationRequest::new(Prompt::Text(format!("You know all about {topic}. ").repeat(20 * turns)))
+    };
+    // Which instance it was sent to, and that is done with it.
+    let ask = async |request: GenerationRequest| {
+        let flight = world.admission.submit(&world.model, request, Instant::now()).await.unwrap();
+        let sent = inboxes.each_ref().map(|inbox| inbox.try_recv().is_ok());
+        drop(flight);
+        sent
+    };
+    let (first, second) = ([true, false], [false, true]);
+    assert_eq!(ask(chat("foxes", 1)).await, first);
+    let _busy = world.grant().await;
+    assert_eq!(ask(chat("owls", 1)).await, second);
+    // The least loaded one would be the second now, then the first.
+    assert_eq!(ask(chat("foxes", 2)).await, first);
+    assert_eq!(ask(chat("owls", 2)).await, second);
+    let unshared = GenerationRequest { reuse_prefix: false, ..chat("foxes", 3) };
+    assert_eq!(ask(unshared).await, second);
 }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::queue::Ticket;
 use super::rejection::{rounded_up, whole_seconds};
-use super::{Admission, Demand, ModelQueue, QueueState, RESTART_TIME, Rejection};
+use super::{Admission, Demand, ModelQueue, QueueState, RESTART_TIME, Rejection, Trail, Waiter};
 use crate::generation::GenerationRequest;
 use crate::pool::SlotLease;
 use crate::units::Timestamp;
@@ -40,9 +40,10 @@ impl Admission {
         queue: &Arc<ModelQueue>,
         demand: &mut Option<Demand>,
         turn: Turn<'_>,
+        trail: &Arc<Trail>,
     ) -> Result<Grant, Rejection> {
         let begun = self.clock.now();
-        let (ticket, receiver) = match self.enter(queue, demand, turn, begun)? {
+        let (ticket, receiver) = match self.enter(queue, demand, turn, trail, begun)? {
             Entry::Granted(lease) => return Ok(Grant { lease, waited: Duration::ZERO }),
             Entry::Waits { ticket, receiver } => (ticket, receiver),
         };
@@ -71,6 +72,7 @@ impl Admission {
         queue: &Arc<ModelQueue>,
         demand: &mut Option<Demand>,
         turn: Turn<'_>,
+        trail: &Arc<Trail>,
         now: Timestamp,
     ) -> Result<Entry, Rejection> {
         let mut state = queue.lock();
@@ -85,13 +87,15 @@ impl Admission {
             }
             Turn::Return => true,
         };
-        let entry = if let Some(lease) = first.then(|| self.try_lease(&queue.name)).flatten() {
+        let lease = first.then(|| self.try_lease(&queue.name, &mut state.affinity, trail)).flatten();
+        let entry = if let Some(lease) = lease {
             Entry::Granted(lease)
         } else {
             let (sender, receiver) = oneshot::channel();
+            let waiter = Waiter { sender, trail: Arc::clone(trail) };
             let ticket = match turn {
-                Turn::Return => state.waiting.push_returned(sender, now),
-                Turn::Arrival(_) => state.waiting.push(sender, now).map_err(|_| Rejection::QueueFull {
+                Turn::Return => state.waiting.push_returned(waiter, now),
+                Turn::Arrival(_) => state.waiting.push(waiter, now).map_err(|_| Rejection::QueueFull {
                     waiting: state.waiting.len(),
                     retry_after: whole_seconds(state.waiting.oldest_wait(now)),
                 })?,

@@ -190,13 +190,13 @@ fn dispatching(criterion: &mut Criterion) {
     let loads: Vec<InstanceLoad> =
         pool.load().instances(&model).iter().map(|instance| instance.load()).collect();
     group.bench_function("choose", |bencher| {
-        bencher.iter(|| dispatch::choose(black_box(&loads).iter().copied()));
+        bencher.iter(|| dispatch::choose(black_box(&loads).iter().copied(), None));
     });
     group.bench_function("load, choose, lease, give back", |bencher| {
         bencher.iter(|| {
             let snapshot = pool.load();
             let instances = snapshot.instances(black_box(&model));
-            let chosen = dispatch::choose(instances.iter().map(|instance| instance.load()));
+            let chosen = dispatch::choose(instances.iter().map(|instance| instance.load()), None);
             drop(instances[chosen.expect("some are idle")].try_lease());
         });
     });
