@@ -212,6 +212,9 @@ fn the_engine_is_measured_in_batches_of_every_size() {
     rows("prefill").chain(rows("decode")).for_each(|row| above_zero(&row["tokens_per_second"]));
     rows("decode").chain(rows("mixed")).for_each(|row| above_zero(&row["step_ms"]["p99"]));
     rows("sampling").for_each(|row| above_zero(&row["token_us"]["p50"]));
+    assert!(rows("answers").map(|row| &row["sequences"]).eq([1, 4]));
+    rows("answers").for_each(|row| above_zero(&row["tokens_per_second"]));
+    rows("answers").for_each(|row| above_zero(&row["itl_ms"]["p99"]));
     // Without a model it is the built-in policy's.
     let only =
         ["engine", "--only", "decode,sampling", "--slots", "2", "--seconds", "0", "--kv-cache-type", "q8_0"];

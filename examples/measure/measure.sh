@@ -2,10 +2,11 @@
 # Measures one model on this machine as docs/performance.md does: the engine alone, a server under 1, 8 and 64 streams,
 # a long prompt beside 16 answers, and a system prompt that all requests share. Takes about three minutes.
 #   bash examples/measure/measure.sh MODEL.gguf [PROGRAM]
-# SLOTS, CONTEXT (tokens of a slot), LONG (tokens of the long prompt), PROMPT, ANSWER, PORT and PARTS can be set.
+# SLOTS, INSTANCES (which divide the slots), CONTEXT (tokens of a slot), LONG (tokens of the long prompt), PROMPT, ANSWER,
+# CLIENTS, PORT and PARTS can be set.
 set -euo pipefail
 model=${1:?the model, a GGUF file} program=${2:-target/release/modelpool}
-slots=${SLOTS:-64} context=${CONTEXT:-1024} long=${LONG:-6000} prompt=${PROMPT:-262} answer=${ANSWER:-128}
+slots=${SLOTS:-64} instances=${INSTANCES:-1} context=${CONTEXT:-1024} long=${LONG:-6000} prompt=${PROMPT:-262} answer=${ANSWER:-128}
 port=${PORT:-8080} url=http://127.0.0.1:${PORT:-8080}
 work=$(mktemp -d)
 server=
@@ -19,13 +20,13 @@ models:
   - name: measured
     variants: [ { path: "$(realpath "$model")" } ]
     context_tokens: $2
-    slots: $1
-    scale: { min_instances: 1, max_instances: 1 }
+    slots: $(($1 / instances))
+    scale: { min_instances: $instances, max_instances: $instances }
 POLICY
   "$program" --policy "$work/policy.yaml" >"$work/log" 2>&1 &
   server=$!
   for _ in $(seq 600); do
-    grep -q "instance ready" "$work/log" && return
+    [ "$(grep -c "instance ready" "$work/log")" -lt "$instances" ] || return 0
     kill -0 "$server" 2>/dev/null || { cat "$work/log"; exit 1; }
     sleep 0.2
   done
@@ -35,12 +36,13 @@ bench() { "$program" bench server --url "$url" --ignore-eos "$@"; }
 wanted() { case " ${PARTS:-engine streams prefix long} " in *" $1 "*) echo "== $2" ;; *) return 1 ;; esac; }
 
 if wanted engine "the engine alone"; then
-  "$program" bench engine --model "$model" --slots "$slots" --context-tokens "$context" 2>"$work/engine.log" || tail -5 "$work/engine.log"
+  "$program" bench engine --model "$model" --slots "$slots" --context-tokens "$context" --prompt-tokens "$prompt" \
+    --answer-tokens "$answer" --seconds 2 2>"$work/engine.log" || tail -5 "$work/engine.log"
 fi
 
-if wanted streams "1, 8 and 64 streams"; then
+if wanted streams "${CLIENTS:-1 8 64} streams"; then
   serve "$slots" "$context"
-  for clients in 1 8 64; do
+  for clients in ${CLIENTS:-1 8 64}; do
     [ "$clients" -le "$slots" ] || continue
     bench --clients "$clients" --requests $((clients * 4 + 8)) --prompt-tokens "$prompt" --max-tokens "$answer" | grep -vE '^(http|chat|$)'
   done

@@ -2,10 +2,11 @@
 //!
 //! PURE. A step is what everybody in the instance waits for. Beside answers, a prompt is computed in one of two ways:
 //!
-//! - A **short** one, which one step can hold and which takes no longer than a reader notices, is computed at once, with
-//!   others of its kind. Each pass over the weights has a fixed price, so that many small parts cost a GPU twice as much.
-//!   Such steps come only after the answers had as much time to themselves as the last one took; less if many wait for
-//!   their first token.
+//! - A **short** one, which one pass over the weights can hold and which takes no longer than a reader notices, is computed
+//!   at once, in a group with others of its kind. Each pass has a fixed price, so that many small parts cost a GPU twice as
+//!   much. Groups come only after the answers had as much time to themselves as the last one took. The more wait for their
+//!   first token, and the fewer answer, the larger groups are and the sooner they come: prompts that arrive together are
+//!   computed together, and nobody is held up again and again by the next one.
 //! - A **long** one is computed in parts with every step, so small that a token comes at most [`STRETCH`] times as late
 //!   as it would without them, or within the target that the policy names.
 //!
@@ -18,9 +19,11 @@ use std::time::Duration;
 const STRETCH: f64 = 2.4;
 /// Time for parts of prompts that nobody notices, however quick the steps are.
 const UNNOTICED_SECONDS: f64 = 0.002;
-/// The longest that short prompts may hold up answers. Smaller parts cost more in all: on a CPU, llama.cpp computes fewer
-/// than 64 tokens at a time many times slower.
+/// The longest that a short prompt may hold up answers, or a group of them if no more wait than answer. Smaller parts cost
+/// more in all: on a CPU, llama.cpp computes fewer than 64 tokens at a time many times slower.
 const SHORT_SECONDS: f64 = 0.15;
+/// The longest that a group of short prompts takes, however many wait.
+const GROUP_SECONDS: f64 = 2.0;
 /// A first token is waited for as impatiently as this many next ones.
 const FIRST_TOKEN: f64 = 2.0;
 /// Without answers: a step at the budget or below counts as quick; twice the tokens stay well below [`SLOW`].
@@ -57,7 +60,9 @@ pub struct Allowance {
 /// Prompt tokens that the next step may have.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PrefillBudget {
-    max: usize,
+    /// Tokens of a pass over the weights, and of a decode call.
+    pass: usize,
+    call: usize,
     target: Option<Duration>,
     /// Tokens of a step without answers.
     alone: usize,
@@ -77,14 +82,16 @@ pub struct PrefillBudget {
 }
 
 impl PrefillBudget {
-    /// Begins with `first` tokens and never exceeds `max`. `target` is how long a step with answers may take; without
-    /// one, that follows from how long such steps take without prompts.
+    /// Begins with at most `first` tokens. A pass over the weights has at most `pass` tokens, a decode call `call`.
+    /// `target` is how long a step with answers may take; without one, that follows from how long such steps take without
+    /// prompts.
     #[must_use]
-    pub const fn new(first: usize, max: usize, target: Option<Duration>) -> Self {
+    pub fn new(first: usize, pass: usize, call: usize, target: Option<Duration>) -> Self {
         Self {
-            max,
+            pass,
+            call,
             target,
-            alone: first,
+            alone: first.min(pass),
             decode: None,
             age: 0,
             part_token: None,
@@ -98,10 +105,21 @@ impl PrefillBudget {
     /// The longest prompt that counts as short.
     #[must_use]
     pub fn short(&self) -> usize {
-        let Some(each) = self.short_token else { return self.alone };
+        self.short_tokens_in(SHORT_SECONDS).map_or(self.alone, |tokens| tokens.min(self.pass))
+    }
+
+    /// Tokens of a group of short prompts, of which `prompts` wait while `decoding` sequences are held up.
+    fn group(&self, decoding: usize, prompts: usize) -> usize {
+        let crowd = (as_float(prompts) / as_float(decoding.max(1))).max(1.0);
+        let tokens = self.short_tokens_in((SHORT_SECONDS * crowd).min(GROUP_SECONDS));
+        tokens.map_or(self.alone, |tokens| tokens.min(self.call))
+    }
+
+    /// Tokens of short prompts that take so many seconds, or as long as the target leaves; if that was measured.
+    fn short_tokens_in(&self, seconds: f64) -> Option<usize> {
         let decode = self.decode.map_or(0.0, |(_, seconds)| seconds);
-        let most = self.target.map_or(SHORT_SECONDS, |target| target.as_secs_f64() - decode);
-        as_count(most / each).min(self.max)
+        let most = self.target.map_or(seconds, |target| target.as_secs_f64() - decode);
+        self.short_token.map(|each| as_count(most / each))
     }
 
     /// The allowance of the next step, in which `decoding` sequences get their next token while `prompts` wait.
@@ -109,12 +127,15 @@ impl PrefillBudget {
     #[must_use]
     pub fn allowance(&self, decoding: usize, prompts: usize) -> Allowance {
         if decoding == 0 {
-            return Allowance { short_tokens: self.alone.max(self.short()), part_tokens: self.alone };
+            return Allowance {
+                short_tokens: self.alone.max(self.group(0, prompts)),
+                part_tokens: self.alone,
+            };
         }
         let part_tokens = self.part_tokens(decoding);
         let crowd = (as_float(decoding) / (FIRST_TOKEN * as_float(prompts.max(1)))).min(1.0);
         let due = self.since_short >= self.short_took * crowd;
-        Allowance { short_tokens: if due { self.short() } else { 0 }, part_tokens }
+        Allowance { short_tokens: if due { self.group(decoding, prompts) } else { 0 }, part_tokens }
     }
 
     fn part_tokens(&self, decoding: usize) -> usize {
@@ -123,14 +144,14 @@ impl PrefillBudget {
         if self.age >= FRESH_STEPS || (drifted && self.age > 0) {
             return 0;
         }
-        let least = MIN_TOKENS.min(self.max);
+        let least = MIN_TOKENS.min(self.pass);
         let Some(each) = self.part_token else { return least };
         let seconds = match self.target {
             Some(target) => target.as_secs_f64() - decode,
             None => ((STRETCH - 1.0) * decode).max(UNNOTICED_SECONDS),
         };
         // A larger part is cheaper for each token: the next measurement shows by how much.
-        as_count(seconds / each).min(2 * self.tried).clamp(least, self.max)
+        as_count(seconds / each).min(2 * self.tried).clamp(least, self.pass)
     }
 
     /// Takes the measurement of a step.
@@ -175,7 +196,7 @@ impl PrefillBudget {
         // The rest of the step belonged to the answers.
         self.since_short += self.decode.map_or(0.0, |(_, decode)| decode);
         // A step with little of a prompt says nothing about more.
-        if self.decode.is_some() && (tokens * 2 >= self.tried || tokens >= self.max) {
+        if self.decode.is_some() && (tokens * 2 >= self.tried || tokens >= self.pass) {
             self.part_token = Some(mean(self.part_token, seconds / as_float(tokens)).max(1e-7));
             self.tried = tokens.max(MIN_TOKENS);
         }
@@ -183,9 +204,9 @@ impl PrefillBudget {
 
     fn measured_alone(&mut self, tokens: usize, took: Duration) {
         if took > SLOW && tokens * 2 >= self.alone {
-            self.alone = (self.alone / 2).max(MIN_TOKENS.min(self.max));
+            self.alone = (self.alone / 2).max(MIN_TOKENS.min(self.pass));
         } else if took < QUICK && tokens >= self.alone {
-            self.alone = (self.alone * 2).min(self.max);
+            self.alone = (self.alone * 2).min(self.pass);
         }
         self.measured_short(tokens, took.as_secs_f64());
     }
@@ -245,7 +266,7 @@ mod tests {
     }
 
     fn measured(target: Option<Duration>, machine: Machine) -> PrefillBudget {
-        let mut budget = PrefillBudget::new(128, 512, target);
+        let mut budget = PrefillBudget::new(128, 512, 2048, target);
         for _ in 0..4 {
             let load = StepLoad { prefill_tokens: budget.alone, ..StepLoad::default() };
             budget.measured(load, Duration::from_secs_f64(cost(machine, 0, budget.alone) / 1000.0));
@@ -256,7 +277,7 @@ mod tests {
     #[test]
     fn alone_it_grows_while_full_steps_are_quick_and_shrinks_when_one_is_slow() {
         let check = |steps: &[(usize, u64)], expected| {
-            let mut budget = PrefillBudget::new(128, 512, None);
+            let mut budget = PrefillBudget::new(128, 512, 2048, None);
             for &(prefill_tokens, millis) in steps {
                 let load = StepLoad { prefill_tokens, ..StepLoad::default() };
                 budget.measured(load, Duration::from_millis(millis));

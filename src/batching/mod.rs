@@ -2,7 +2,7 @@
 //!
 //! Input: what each sequence still has to compute, and the limits. Output: tokens per sequence. PURE.
 //! Every decoding sequence gets its one token in every step; prompts share what is left, bounded, first come
-//! first served, short ones at once and long ones in parts: see [`PrefillBudget`].
+//! first served, short ones whole and long ones in parts: see [`PrefillBudget`].
 
 mod budget;
 pub mod gaps;
@@ -59,12 +59,18 @@ pub fn plan(needs: &[Need], limits: Limits) -> Vec<Share> {
     let decoding = needs.iter().filter(|need| !need.prefill).count();
     let mut left = limits.max_batch_tokens.saturating_sub(decoding);
     let (mut short_left, mut part_left) = (limits.prefill.short_tokens, limits.prefill.part_tokens);
+    let mut short_begun = false;
     let mut shares = Vec::with_capacity(needs.len());
     for need in needs {
         let mut tokens = need.pending_tokens;
         if need.prefill {
             let allowed = if need.short { &mut short_left } else { &mut part_left };
+            if need.short && tokens > (*allowed).min(left) && short_begun {
+                // The next step has it whole; what comes later does not overtake it.
+                *allowed = 0;
+            }
             tokens = tokens.min(*allowed).min(left);
+            short_begun |= need.short;
             *allowed -= tokens;
             left -= tokens;
         }
@@ -114,7 +120,9 @@ mod tests {
     #[test]
     fn short_prompts_have_an_allowance_of_their_own() {
         check(&[short(0, 12)], &[(0, 12, true)]);
-        check(&[short(0, 8), short(1, 5)], &[(0, 8, true), (1, 4, false)]);
+        check(&[short(0, 13)], &[(0, 12, false)]);
+        check(&[short(0, 8), short(1, 5), short(2, 1)], &[(0, 8, true)]);
+        check(&[short(0, 8), short(1, 4)], &[(0, 8, true), (1, 4, true)]);
         check(&[short(0, 8), prompt(1, 20)], &[(0, 8, true), (1, 8, false)]);
         check(&[prompt(0, 20), decode(1), short(2, 6)], &[(0, 10, false), (1, 1, true), (2, 5, false)]);
     }

@@ -15,7 +15,6 @@ use crate::sampling::{Candidate, Constraint};
 /// The token that ends a generation; smaller ones are bytes.
 pub const END: Token = 256;
 const VOCAB_TOKENS: usize = 257;
-const MAX_BATCH_TOKENS: usize = 32;
 
 /// What a test can change while the engine runs.
 #[derive(Debug, Default)]
@@ -188,7 +187,11 @@ impl Context for FakeContext {
     }
 
     fn decode(&mut self, batch: &[BatchToken]) -> Result<(), EngineError> {
-        assert!(!batch.is_empty() && batch.len() <= MAX_BATCH_TOKENS, "a batch of {} tokens", batch.len());
+        assert!(
+            !batch.is_empty() && batch.len() <= self.spec.call_tokens() as usize,
+            "a batch of {} tokens",
+            batch.len()
+        );
         pause(Duration::from_micros(self.controls.decode_micros.load(Ordering::Relaxed)));
         let always = self.controls.fail_all_decodes.load(Ordering::Relaxed);
         if self.controls.fail_next_decode.swap(false, Ordering::Relaxed) || always {
@@ -214,10 +217,6 @@ impl Context for FakeContext {
             }));
         }
         Ok(())
-    }
-
-    fn max_batch_tokens(&self) -> usize {
-        MAX_BATCH_TOKENS.max(self.spec.slots as usize)
     }
 
     fn max_gap(&self) -> usize {

@@ -181,10 +181,6 @@ impl<C: Context> Context for FaultyContext<'_, C> {
         self.inner.decode(batch)
     }
 
-    fn max_batch_tokens(&self) -> usize {
-        self.inner.max_batch_tokens()
-    }
-
     fn logits(&self, row: usize) -> &[f32] {
         self.inner.logits(row)
     }

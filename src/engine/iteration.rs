@@ -54,12 +54,12 @@ impl<C: Context> Engine<C> {
     #[must_use]
     pub fn new(context: C, vocabulary: Arc<Vocabulary>) -> Self {
         let spec = context.spec();
-        let max_prefill = context.max_batch_tokens();
+        let (pass, call) = (spec.pass_tokens() as usize, spec.call_tokens() as usize);
         Self {
             vocabulary,
             slots: std::iter::repeat_with(Slot::default).take(spec.slots as usize).collect(),
             arrivals: 0,
-            prefill: PrefillBudget::new(FIRST_PREFILL_TOKENS.min(max_prefill), max_prefill, spec.target_itl),
+            prefill: PrefillBudget::new(FIRST_PREFILL_TOKENS, pass, call, spec.target_itl),
             batch: Vec::new(),
             told: Vec::new(),
             crew: Crew::new(context.sampling_threads()),
@@ -224,11 +224,12 @@ impl<C: Context> Engine<C> {
             .filter_map(|(at, sequence)| sequence.map(|sequence| sequence.need(at, short)))
             .collect();
         let prompts = needs.iter().filter(|need| need.prefill).count();
-        let max_batch_tokens = self.context.max_batch_tokens();
+        let spec = self.context.spec();
+        let max_batch_tokens = spec.call_tokens() as usize;
         let prefill = self.prefill.allowance(needs.len() - prompts, prompts);
         let mut shares = batching::plan(&needs, Limits { max_batch_tokens, prefill });
         let room = max_batch_tokens - shares.iter().map(|share| share.tokens).sum::<usize>();
-        let context_tokens = self.context.spec().context_tokens as usize;
+        let context_tokens = spec.context_tokens as usize;
         let can_fill = |at: usize| self.slots[at].held() < context_tokens;
         gaps::fill(&mut shares, self.context.max_gap(), room, can_fill);
         shares

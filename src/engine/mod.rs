@@ -45,6 +45,9 @@ pub struct WeightsSpec {
     pub gpu_layers: Option<u32>,
 }
 
+/// Passes over the weights for which one decode call has room.
+const PASSES_PER_CALL: u32 = 4;
+
 /// What a context must hold, and how it computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContextSpec {
@@ -54,7 +57,7 @@ pub struct ContextSpec {
     pub context_tokens: u32,
     /// CPU threads of one decode call.
     pub threads: u32,
-    /// The most tokens of one decode call, but never fewer than slots.
+    /// The most tokens of one pass over the weights; see [`ContextSpec::pass_tokens`].
     pub batch_tokens: u32,
     /// How keys and values are stored.
     pub kv_cache_type: KvCacheType,
@@ -112,7 +115,23 @@ impl ContextSpec {
     pub fn max_tokens(&self) -> usize {
         match self.pooling {
             None => self.context_tokens as usize,
-            Some(_) => self.context_tokens.min(self.batch_tokens.max(self.slots)) as usize,
+            Some(_) => self.context_tokens.min(self.pass_tokens()) as usize,
+        }
+    }
+
+    /// The most tokens of one pass over the weights (llama.cpp's `n_ubatch`): every slot has a place in it.
+    #[must_use]
+    pub fn pass_tokens(&self) -> u32 {
+        self.batch_tokens.max(self.slots)
+    }
+
+    /// The most tokens of one decode call (llama.cpp's `n_batch`), which llama.cpp divides into passes: several prompts
+    /// that arrive together have room in it. Each is at least one pass when it makes embeddings.
+    #[must_use]
+    pub fn call_tokens(&self) -> u32 {
+        match self.pooling {
+            None => self.pass_tokens() * PASSES_PER_CALL,
+            Some(_) => self.pass_tokens(),
         }
     }
 }
@@ -220,15 +239,12 @@ pub trait Context {
     /// Slots and tokens as they were asked for.
     fn spec(&self) -> ContextSpec;
 
-    /// Computes a batch of at most [`Context::max_batch_tokens`], ordered by slot.
+    /// Computes a batch of at most [`ContextSpec::call_tokens`], ordered by slot.
     ///
     /// # Errors
     ///
     /// [`EngineError::Decode`]; the KV cache of the sequences in the batch is then undefined.
     fn decode(&mut self, batch: &[BatchToken]) -> Result<(), EngineError>;
-
-    /// The most tokens of one decode call.
-    fn max_batch_tokens(&self) -> usize;
 
     /// The most slots between two others that are worth a filler each, so that all are computed together; see
     /// [`crate::batching::gaps`].

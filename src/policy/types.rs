@@ -125,7 +125,7 @@ pub struct EnginePolicy {
     pub gpu_layers: Option<u32>,
     /// CPU threads of an instance on the host; `None` follows from the size of the model.
     pub threads: Option<NonZeroU32>,
-    /// The most tokens of one decode call (llama.cpp's `n_batch` and `n_ubatch`); at least the number of slots.
+    /// The most tokens of one pass over the weights (llama.cpp's `n_ubatch`); at least the number of slots.
     pub batch_tokens: u32,
     /// How keys and values are stored.
     pub kv_cache_type: KvCacheType,

@@ -47,7 +47,7 @@ impl<C: Context> super::Engine<C> {
 
     /// The texts that came first, as long as they fit; ordered by slot.
     fn whole_texts(&self) -> Vec<Share> {
-        let mut room = self.context.max_batch_tokens();
+        let mut room = self.context.spec().call_tokens() as usize;
         let mut shares = Vec::new();
         for at in self.in_order(|_| true) {
             let tokens = self.slots[at].sequence.as_ref().map_or(0, |sequence| sequence.tokens.len());

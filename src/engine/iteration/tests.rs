@@ -77,8 +77,8 @@ impl Record {
 type FakeEngine<'weights> = InlineEngine<'weights, FakeWeights>;
 
 fn engine(weights: &FakeWeights, slots: u32, context_tokens: u32) -> FakeEngine<'_> {
-    InlineEngine::new(weights, ContextSpec::sized(slots, context_tokens, 1))
-        .expect("fake contexts never fail")
+    let spec = ContextSpec { batch_tokens: 32, ..ContextSpec::sized(slots, context_tokens, 1) };
+    InlineEngine::new(weights, spec).expect("fake contexts never fail")
 }
 
 fn request(prompt: &str) -> GenerationRequest {

@@ -158,8 +158,8 @@ impl LlamaWeights {
         let params = LlamaContextParams::default()
             .with_n_ctx(NonZeroU32::new(spec.context_tokens.saturating_mul(spec.slots)))
             .with_n_seq_max(spec.slots)
-            .with_n_batch(batch_tokens(spec))
-            .with_n_ubatch(batch_tokens(spec))
+            .with_n_batch(spec.call_tokens())
+            .with_n_ubatch(spec.pass_tokens())
             .with_type_k(kv_cache_type)
             .with_type_v(kv_cache_type)
             .with_flash_attention_policy(flash_attention)
@@ -182,11 +182,6 @@ impl LlamaWeights {
     }
 }
 
-/// Every slot has a place in each decode call.
-fn batch_tokens(spec: ContextSpec) -> u32 {
-    spec.batch_tokens.max(spec.slots)
-}
-
 impl Weights for LlamaWeights {
     type Context<'weights> = LlamaInstance<'weights>;
 
@@ -194,7 +189,7 @@ impl Weights for LlamaWeights {
         Ok(LlamaInstance {
             weights: self,
             context: Some(self.new_context(spec)?),
-            batch: LlamaBatch::new(batch_tokens(spec) as usize, 1),
+            batch: LlamaBatch::new(spec.call_tokens() as usize, 1),
             spec,
         })
     }
@@ -265,10 +260,6 @@ impl Context for LlamaInstance<'_> {
         }
         let context = self.context.as_mut().expect("an instance that lost its context is not used again");
         context.decode(&mut self.batch).map_err(|error| EngineError::Decode(error.to_string()))
-    }
-
-    fn max_batch_tokens(&self) -> usize {
-        batch_tokens(self.spec) as usize
     }
 
     fn max_gap(&self) -> usize {

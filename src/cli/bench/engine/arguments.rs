@@ -15,7 +15,8 @@ use crate::units::DeviceId;
 ///
 /// Prefill: prompts alone, by length. Decode: steps in which sequences compute one token each, by their number.
 /// Decode and prompt: how much longer such a step is with a part of a prompt in it. Sampling: the choice of a token
-/// on one core. The threads of llama.cpp wait as those of workers do; see OMP_WAIT_POLICY in docs/operations.md.
+/// on one core. Answers: prompts and answers in the loop that servers run, by how many are answered at a time; what a
+/// server loses against these is its own overhead. The threads of llama.cpp wait as those of workers do; see OMP_WAIT_POLICY in docs/operations.md.
 #[derive(Args, Debug)]
 pub(in crate::cli::bench) struct EngineArguments {
     /// The model, a GGUF file.
@@ -57,6 +58,12 @@ pub(in crate::cli::bench) struct EngineArguments {
     /// Tokens of a prompt beside sequences that decode; a list makes a row for each.
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "64,128,256,512")]
     pub(super) chunk_tokens: Vec<NonZeroU32>,
+    /// Tokens of the prompts that are answered, about.
+    #[arg(long, value_name = "N", default_value = "256")]
+    pub(super) prompt_tokens: NonZeroU32,
+    /// Tokens of each answer.
+    #[arg(long, value_name = "N", default_value = "128")]
+    pub(super) answer_tokens: NonZeroU32,
     /// What to measure [default: all].
     #[arg(long, value_enum, value_name = "KIND,…", value_delimiter = ',')]
     only: Vec<Kind>,
@@ -79,6 +86,8 @@ pub(super) enum Kind {
     Mixed,
     /// The choice of tokens.
     Sampling,
+    /// Whole answers.
+    Answers,
 }
 
 impl EngineArguments {

@@ -47,10 +47,6 @@ impl<'a, C: Context> Bench<'a, C> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    pub(super) fn max_batch_tokens(&self) -> u32 {
-        u32::try_from(self.context.max_batch_tokens()).unwrap_or(u32::MAX)
-    }
-
     /// Seconds of each prompt of `tokens`, alone.
     pub(super) fn prefill(&mut self, tokens: u32) -> Result<Vec<f64>, EngineError> {
         self.hold_only(0, 0)?;
@@ -176,7 +172,7 @@ impl<'a, C: Context> Bench<'a, C> {
     fn fill(&mut self, slot: u32, tokens: u32) -> Result<(), EngineError> {
         while self.filled[slot as usize] < tokens {
             let missing = tokens - self.filled[slot as usize];
-            let share = missing.min(self.max_batch_tokens());
+            let share = missing.min(self.context.spec().call_tokens());
             self.push(slot, share, share == missing);
             self.compute()?;
         }

@@ -1,5 +1,6 @@
 //! `modelpool bench engine`: measures llama.cpp on this machine, without a server.
 
+mod answers;
 mod arguments;
 mod measure;
 mod plan;
@@ -15,17 +16,18 @@ use anyhow::Context as _;
 use serde_json::json;
 use signal_hook::consts::SIGINT;
 
+use answers::Questions;
 pub(super) use arguments::EngineArguments;
 use measure::Bench;
 use plan::{Chain, Measurement, Sizes};
-use report::{Decode, Figures, Mixed, Prefill, Sampling};
+use report::{Answers, Decode, Figures, Mixed, Prefill, Sampling};
 use subject::Subject;
 
 use super::INTERRUPTED;
 use super::progress::Progress;
 use crate::cli::{print, relaunch};
 use crate::engine::llama::LlamaLoader;
-use crate::engine::{Context, ContextSpec, EngineError, Loader as _, Weights as _};
+use crate::engine::{Context, ContextSpec, EngineError, Loader as _, Weights};
 use crate::generation::SamplingSettings;
 
 /// Measures and prints.
@@ -54,14 +56,20 @@ fn measure(subject: &Subject, arguments: &EngineArguments, stop: &AtomicBool) ->
     let weights = LlamaLoader.load(&subject.weights)?;
     let load_seconds = begun.elapsed().as_secs_f64();
     let vocabulary_tokens = weights.vocabulary().tokens();
-    let context = weights.context(subject.spec)?;
-    let mut bench = Bench::new(context, vocabulary_tokens, arguments.seconds, stop);
-    let depth = plan::depth(arguments.depth, subject.spec.context_tokens);
     let ContextSpec { slots, context_tokens, .. } = subject.spec;
-    let sizes = Sizes { slots, context_tokens, max_batch_tokens: bench.max_batch_tokens() };
+    let depth = plan::depth(arguments.depth, context_tokens);
+    let sizes = Sizes { slots, context_tokens, max_batch_tokens: subject.spec.call_tokens() };
     let measurements = plan::measurements(|kind| arguments.wants(kind), &arguments.chunk_tokens, sizes);
-    let figures = figures(&mut bench, &measurements, depth, &subject.sampling)?;
-    let interrupted = bench.stopped();
+    let (prompt_tokens, answer_tokens) =
+        plan::lengths(arguments.prompt_tokens, arguments.answer_tokens, context_tokens);
+    let questions = Questions {
+        prompt_tokens,
+        answer_tokens,
+        sampling: subject.sampling.clone(),
+        time: arguments.seconds,
+    };
+    let figures = figures(&weights, subject.spec, &measurements, depth, &questions, stop)?;
+    let interrupted = stop.load(Ordering::Relaxed);
     if arguments.json {
         let mut document = subject.json();
         document["vocabulary_tokens"] = vocabulary_tokens.into();
@@ -78,39 +86,69 @@ fn measure(subject: &Subject, arguments: &EngineArguments, stop: &AtomicBool) ->
     ))
 }
 
-fn figures<C: Context>(
-    bench: &mut Bench<'_, C>,
+fn figures<W: Weights>(
+    weights: &W,
+    spec: ContextSpec,
     measurements: &[Measurement],
     depth: u32,
-    policy: &SamplingSettings,
+    questions: &Questions,
+    stop: &AtomicBool,
 ) -> Result<Figures, EngineError> {
+    let policy = &questions.sampling;
     let greedy = SamplingSettings { temperature: 0.0, ..policy.clone() };
     let progress = Progress::new(measurements.len() as u64);
     let mut figures = Figures::default();
+    let mut steps = None;
     for (number, measurement) in (0..).zip(measurements) {
         progress.at(number);
         progress.say(|| measurement.to_string());
-        match *measurement {
-            Measurement::Prefill(tokens) => {
-                figures.prefill.push(Prefill::new(tokens, &bench.prefill(tokens)?));
-            }
-            Measurement::Decode(sequences) => {
-                figures.decode.push(Decode::new(sequences, &bench.decode(sequences, depth)?));
-            }
-            Measurement::Mixed(sequences, chunk) => {
-                let (without, with) = bench.mixed(sequences, depth, chunk)?;
-                figures.mixed.push(Mixed::new(sequences, chunk, &without, &with));
-            }
-            Measurement::Sampling(chain) => {
-                let settings = if chain == Chain::Greedy { &greedy } else { policy };
-                figures.sampling.push(Sampling::new(chain.name(), &bench.sampling(settings)?));
-            }
+        if let Measurement::Answers(sequences) = *measurement {
+            // Memory may not hold both contexts.
+            drop(steps.take());
+            let answered = answers::measure(weights, spec, sequences, questions, stop)?;
+            figures.answers.push(Answers::new(sequences, &answered));
+        } else {
+            let bench = match &mut steps {
+                Some(bench) => bench,
+                none => {
+                    let vocabulary_tokens = weights.vocabulary().tokens();
+                    none.insert(Bench::new(weights.context(spec)?, vocabulary_tokens, questions.time, stop))
+                }
+            };
+            time_steps(bench, *measurement, depth, [policy, &greedy], &mut figures)?;
         }
         // The last one may have been cut short, and is what was measured of it.
-        if bench.stopped() {
+        if stop.load(Ordering::Relaxed) {
             break;
         }
     }
     progress.end();
     Ok(figures)
+}
+
+fn time_steps<C: Context>(
+    bench: &mut Bench<'_, C>,
+    measurement: Measurement,
+    depth: u32,
+    [policy, greedy]: [&SamplingSettings; 2],
+    figures: &mut Figures,
+) -> Result<(), EngineError> {
+    match measurement {
+        Measurement::Prefill(tokens) => {
+            figures.prefill.push(Prefill::new(tokens, &bench.prefill(tokens)?));
+        }
+        Measurement::Decode(sequences) => {
+            figures.decode.push(Decode::new(sequences, &bench.decode(sequences, depth)?));
+        }
+        Measurement::Mixed(sequences, chunk) => {
+            let (without, with) = bench.mixed(sequences, depth, chunk)?;
+            figures.mixed.push(Mixed::new(sequences, chunk, &without, &with));
+        }
+        Measurement::Sampling(chain) => {
+            let settings = if chain == Chain::Greedy { greedy } else { policy };
+            figures.sampling.push(Sampling::new(chain.name(), &bench.sampling(settings)?));
+        }
+        Measurement::Answers(_) => unreachable!("answers need an engine, not a context"),
+    }
+    Ok(())
 }

@@ -16,6 +16,8 @@ pub(super) enum Measurement {
     /// Steps of so many sequences with so many tokens of a prompt.
     Mixed(u32, u32),
     Sampling(Chain),
+    /// Answers to so many questions at a time.
+    Answers(u32),
 }
 
 /// How tokens are chosen.
@@ -45,6 +47,7 @@ impl fmt::Display for Measurement {
                 write!(f, "decode of {} beside a prompt's {tokens}", counted(sequences, "sequence"))
             }
             Self::Sampling(chain) => write!(f, "sampling, {}", chain.name()),
+            Self::Answers(sequences) => write!(f, "answers, {} at a time", counted(sequences, "sequence")),
         }
     }
 }
@@ -75,7 +78,8 @@ pub(super) fn measurements(
         chunks.into_iter().map(move |chunk| Measurement::Mixed(sequences, chunk))
     });
     let sampling = [Chain::Policy, Chain::Greedy].into_iter().map(Measurement::Sampling);
-    let all = prefill.chain(decode).chain(mixed).chain(sampling);
+    let answers = answer_sizes(slots).into_iter().map(Measurement::Answers);
+    let all = prefill.chain(decode).chain(mixed).chain(sampling).chain(answers);
     all.filter(|measurement| wanted(measurement.kind())).collect()
 }
 
@@ -86,6 +90,7 @@ impl Measurement {
             Self::Decode(_) => Kind::Decode,
             Self::Mixed(..) => Kind::Mixed,
             Self::Sampling(_) => Kind::Sampling,
+            Self::Answers(_) => Kind::Answers,
         }
     }
 }
@@ -104,6 +109,11 @@ fn batch_sizes(slots: u32) -> Vec<u32> {
     powers.take_while(|size| *size < slots).chain([slots]).collect()
 }
 
+/// Numbers of questions at a time: one, eight and all slots, as far as there are so many.
+fn answer_sizes(slots: u32) -> Vec<u32> {
+    [1, 8].into_iter().filter(|size| *size < slots).chain([slots]).collect()
+}
+
 /// Tokens of a prompt beside `sequences` that decode, `wanted` as far as a batch has room for them, and a slot.
 fn chunks(wanted: &[NonZeroU32], sequences: u32, sizes: Sizes) -> Vec<u32> {
     let most = sizes.max_batch_tokens.saturating_sub(sequences).min(sizes.context_tokens);
@@ -118,11 +128,16 @@ pub(super) fn depth(wanted: u32, context_tokens: u32) -> u32 {
     wanted.min(context_tokens / 2).max(1)
 }
 
+/// Tokens of prompts and of answers: as many as wanted, as far as a slot holds both and prompts vary.
+pub(super) fn lengths(prompt: NonZeroU32, answer: NonZeroU32, context_tokens: u32) -> (u32, u32) {
+    (prompt.get().min(context_tokens / 2).max(1), answer.get().min(context_tokens / 4).max(1))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::Measurement::{Decode, Mixed, Prefill, Sampling};
+    use super::Measurement::{Answers, Decode, Mixed, Prefill, Sampling};
     use super::*;
 
     const CHUNKS: [u32; 4] = [64, 128, 256, 512];
@@ -144,6 +159,9 @@ mod tests {
         }
         for (slots, sizes) in [(1, &[1][..]), (4, &[1, 2, 4]), (6, &[1, 2, 4, 6])] {
             assert_eq!(batch_sizes(slots), sizes, "{slots}");
+        }
+        for (slots, sizes) in [(1, &[1][..]), (4, &[1, 4]), (64, &[1, 8, 64])] {
+            assert_eq!(answer_sizes(slots), sizes, "{slots}");
         }
         for (sequences, batch, context, expected) in [
             (1, 1024, 4096, &[64, 128, 256, 512][..]),
@@ -167,6 +185,7 @@ mod tests {
         assert_eq!(plan(&[Kind::Prefill, Kind::Decode]), [Prefill(128), Decode(1), Decode(2)]);
         assert_eq!(plan(&[Kind::Mixed]), [Mixed(1, 64), Mixed(1, 128), Mixed(1, 200)]);
         assert_eq!(plan(&[Kind::Sampling]), [Sampling(Chain::Policy), Sampling(Chain::Greedy)]);
+        assert_eq!(plan(&[Kind::Answers]), [Answers(1), Answers(2)]);
         let alone = measurements(|kind| kind == Kind::Mixed, &of(&CHUNKS), sizes(1, 512, 200));
         assert_eq!(alone, [], "the prompt has no slot");
     }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::answers::Answered;
 use crate::cli::bench::statistics::{Percentiles, median};
 use crate::cli::bench::table::{Table, cells, counted, maybe};
 
@@ -12,6 +13,7 @@ pub(super) struct Figures {
     pub decode: Vec<Decode>,
     pub mixed: Vec<Mixed>,
     pub sampling: Vec<Sampling>,
+    pub answers: Vec<Answers>,
 }
 
 /// Prompts of one length, each computed alone.
@@ -51,6 +53,17 @@ pub(super) struct Mixed {
 pub(super) struct Sampling {
     pub settings: &'static str,
     pub token_us: Option<Percentiles>,
+}
+
+/// Whole answers, so many at a time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Answers {
+    pub sequences: u32,
+    pub answers: u32,
+    /// Of the answers; prompts take part of the time.
+    pub tokens_per_second: Option<f64>,
+    pub ttft_ms: Option<Percentiles>,
+    pub itl_ms: Option<Percentiles>,
 }
 
 impl Prefill {
@@ -95,6 +108,20 @@ impl Sampling {
     }
 }
 
+impl Answers {
+    /// From what was answered.
+    pub(super) fn new(sequences: u32, answered: &Answered) -> Self {
+        let Answered { answers, tokens, seconds, ref first, ref gaps } = *answered;
+        Self {
+            sequences,
+            answers,
+            tokens_per_second: (tokens > 0).then(|| f64::from(tokens) / seconds),
+            ttft_ms: scaled(first, 1e3),
+            itl_ms: scaled(gaps, 1e3),
+        }
+    }
+}
+
 fn scaled(seconds: &[f64], factor: f64) -> Option<Percentiles> {
     Percentiles::of(seconds.iter().map(|time| time * factor).collect())
 }
@@ -106,6 +133,7 @@ pub(super) fn text(figures: &Figures) -> String {
         decode_table(&figures.decode),
         mixed_table(&figures.mixed),
         sampling_table(&figures.sampling),
+        answers_table(&figures.answers),
     ];
     tables.iter().flatten().map(Table::text).collect::<Vec<_>>().join("\n")
 }
@@ -168,6 +196,15 @@ fn sampling_table(measured: &[Sampling]) -> Option<Table> {
     })
 }
 
+fn answers_table(measured: &[Answers]) -> Option<Table> {
+    let heading = ["answers at a time", "tokens/s", "TTFT ms p50", "p99", "ITL ms p50", "p90", "p99"];
+    table(heading, measured, |row| {
+        let [first, _, slowest] = cells(row.ttft_ms);
+        let [p50, p90, p99] = cells(row.itl_ms);
+        [row.sequences.to_string(), maybe(row.tokens_per_second), first, slowest, p50, p90, p99]
+    })
+}
+
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "powers of two are exact")]
 mod tests {
@@ -183,6 +220,12 @@ mod tests {
         assert_eq!((mixed.added_ms, mixed.chunk_tokens_per_second), (Some(250.0), Some(256.0)));
         assert_eq!(Mixed::new(2, 64, &[0.5], &[0.25]).chunk_tokens_per_second, None);
         assert_eq!(Sampling::new("greedy", &[0.5]).token_us.unwrap().p50, 500_000.0);
+        let answered =
+            Answered { answers: 1, tokens: 3, seconds: 0.5, first: vec![0.25], gaps: vec![0.125; 2] };
+        let answers = Answers::new(1, &answered);
+        assert_eq!(answers.tokens_per_second, Some(6.0));
+        assert_eq!((answers.ttft_ms.unwrap().p99, answers.itl_ms.unwrap().p50), (250.0, 125.0));
+        assert_eq!(Answers::new(1, &Answered::default()).tokens_per_second, None);
     }
 
     #[test]
