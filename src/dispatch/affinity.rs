@@ -112,10 +112,7 @@ mod tests {
 
     #[test]
     fn the_table_forgets_what_was_served_longest_ago() {
-        let text = |seed: u32| {
-            let words: String = (0..2_000_u32).map(|at| format!("{:08x} ", at * 7919 + seed)).collect();
-            trail(&words)
-        };
+        let text = |seed: u32| Trail::of(&Prompt::Tokens((0..4096).map(|at| at * 7919 + seed).collect()));
         let mut affinity = Affinity::default();
         (0..600).for_each(|seed| affinity.serves(&text(seed), InstanceId(1)));
         assert_eq!(affinity.0.len(), MAX_BEGINNINGS);

@@ -114,11 +114,8 @@ impl EventSink for Listener {
         match event {
             Event::Token { .. } => {
                 let took = self.last.elapsed().as_secs_f64();
-                if self.tokens == 0 {
-                    answered.first.push(took)
-                } else {
-                    answered.gaps.push(took)
-                }
+                let times = if self.tokens == 0 { &mut answered.first } else { &mut answered.gaps };
+                times.push(took);
                 self.last += Duration::from_secs_f64(took);
                 self.tokens += 1;
             }
