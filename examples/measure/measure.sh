@@ -3,7 +3,7 @@
 # a long prompt beside 16 answers, and a system prompt that all requests share. Takes about three minutes.
 #   bash examples/measure/measure.sh MODEL.gguf [PROGRAM]
 # SLOTS, INSTANCES (which divide the slots), CONTEXT (tokens of a slot), LONG (tokens of the long prompt), PROMPT, ANSWER,
-# CLIENTS, PORT and PARTS can be set.
+# CLIENTS, ENGINE (keys of the policy's engine section), PORT and PARTS can be set.
 set -euo pipefail
 model=${1:?the model, a GGUF file} program=${2:-target/release/modelpool}
 slots=${SLOTS:-64} instances=${INSTANCES:-1} context=${CONTEXT:-1024} long=${LONG:-6000} prompt=${PROMPT:-262} answer=${ANSWER:-128}
@@ -21,6 +21,7 @@ models:
     variants: [ { path: "$(realpath "$model")" } ]
     context_tokens: $2
     slots: $(($1 / instances))
+    engine: { ${ENGINE:-} }
     scale: { min_instances: $instances, max_instances: $instances }
 POLICY
   "$program" --policy "$work/policy.yaml" >"$work/log" 2>&1 &
