@@ -45,7 +45,7 @@ if wanted streams "${CLIENTS:-1 8 64} streams"; then
   serve "$slots" "$context"
   for clients in ${CLIENTS:-1 8 64}; do
     [ "$clients" -le "$slots" ] || continue
-    bench --clients "$clients" --requests $((clients * 4 + 8)) --prompt-tokens "$prompt" --max-tokens "$answer" | grep -vE '^(http|chat|$)'
+    bench --clients "$clients" --requests $((clients * 8)) --prompt-tokens "$prompt" --max-tokens "$answer" | grep -vE '^(http|chat|$)'
   done
   stop
 fi

@@ -38,10 +38,11 @@ mod tests {
 
     fn check(slots: &[usize], max_gap: usize, room: usize, expected: &[usize]) {
         let mut shares: Vec<Share> =
-            slots.iter().map(|&slot| Share { slot, tokens: 1, last: true, filler: false }).collect();
+            slots.iter().map(|&slot| Share { slot, tokens: 1, padding: 0, last: true }).collect();
         fill(&mut shares, max_gap, room, |slot| slot != 9);
         assert!(shares.is_sorted_by_key(|share| share.slot));
-        let fillers: Vec<_> = shares.iter().filter(|share| share.filler).map(|share| share.slot).collect();
+        let fillers: Vec<_> =
+            shares.iter().filter(|share| share.tokens == 0).map(|share| share.slot).collect();
         assert_eq!(fillers, expected, "{slots:?}, gaps of {max_gap}, room for {room}");
     }
 

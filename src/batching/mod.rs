@@ -6,6 +6,7 @@
 
 mod budget;
 pub mod gaps;
+pub mod padding;
 
 pub use budget::{Allowance, PrefillBudget, StepLoad};
 
@@ -38,17 +39,23 @@ pub struct Share {
     pub slot: usize,
     /// Tokens to compute now.
     pub tokens: usize,
-    /// Whether nothing remains after them, so that logits are wanted.
+    /// Tokens after them that are forgotten afterwards; see [`gaps`] and [`padding`].
+    pub padding: usize,
+    /// Whether nothing remains after its tokens, so that logits are wanted.
     pub last: bool,
-    /// Whether it is one token that is forgotten afterwards; see [`gaps`].
-    pub filler: bool,
 }
 
 impl Share {
-    /// One token that is forgotten afterwards.
+    /// One token that is forgotten afterwards, and nothing else.
     #[must_use]
     pub const fn filler(slot: usize) -> Self {
-        Self { slot, tokens: 1, last: false, filler: true }
+        Self { slot, tokens: 0, padding: 1, last: false }
+    }
+
+    /// All tokens that are computed for it.
+    #[must_use]
+    pub const fn all_tokens(&self) -> usize {
+        self.tokens + self.padding
     }
 }
 
@@ -76,7 +83,7 @@ pub fn plan(needs: &[Need], limits: Limits) -> Vec<Share> {
         }
         if tokens > 0 {
             let last = tokens == need.pending_tokens;
-            shares.push(Share { slot: need.slot, tokens, last, filler: false });
+            shares.push(Share { slot: need.slot, tokens, padding: 0, last });
         }
     }
     shares.sort_unstable_by_key(|share| share.slot);

@@ -223,6 +223,10 @@ impl Context for FakeContext {
         2
     }
 
+    fn padding_price(&self) -> usize {
+        4
+    }
+
     fn logits(&self, row: usize) -> &[f32] {
         self.logits[row].as_deref().expect("logits were wanted after this token")
     }

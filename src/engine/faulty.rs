@@ -189,6 +189,10 @@ impl<C: Context> Context for FaultyContext<'_, C> {
         self.inner.max_gap()
     }
 
+    fn padding_price(&self) -> usize {
+        self.inner.padding_price()
+    }
+
     fn embedding(&self, slot: u32) -> &[f32] {
         self.inner.embedding(slot)
     }

@@ -17,6 +17,7 @@ use super::intake::SINK_TOKENS;
 use super::prefix;
 use super::slot::{Sequence, Slot};
 use super::{BatchToken, Context, EngineError, Prepared, Vocabulary};
+use crate::batching::padding::{self, Terms};
 use crate::batching::{self, Limits, Need, PrefillBudget, Share, StepLoad, gaps};
 use crate::generation::{EventSink, GenerationError, Loss, Suspicion};
 use crate::policy::ContextOverflow;
@@ -228,10 +229,16 @@ impl<C: Context> Engine<C> {
         let max_batch_tokens = spec.call_tokens() as usize;
         let prefill = self.prefill.allowance(needs.len() - prompts, prompts);
         let mut shares = batching::plan(&needs, Limits { max_batch_tokens, prefill });
-        let room = max_batch_tokens - shares.iter().map(|share| share.tokens).sum::<usize>();
-        let context_tokens = spec.context_tokens as usize;
-        let can_fill = |at: usize| self.slots[at].held() < context_tokens;
-        gaps::fill(&mut shares, self.context.max_gap(), room, can_fill);
+        let room = |shares: &[Share]| max_batch_tokens - shares.iter().map(Share::all_tokens).sum::<usize>();
+        let holds = |at: usize| spec.context_tokens as usize - self.slots[at].held();
+        let free = room(&shares);
+        gaps::fill(&mut shares, self.context.max_gap(), free, |at| holds(at) > 0);
+        let terms = Terms {
+            price: self.context.padding_price(),
+            pass_tokens: spec.pass_tokens() as usize,
+            room: room(&shares),
+        };
+        padding::pad(&mut shares, terms, holds);
         shares
     }
 
@@ -242,16 +249,17 @@ impl<C: Context> Engine<C> {
         for share in shares {
             let slot = &self.slots[share.slot];
             let held = slot.held();
-            for position in held..held + share.tokens {
+            let end = held + share.tokens;
+            for position in held..end + share.padding {
                 self.batch.push(BatchToken {
-                    token: if share.filler { 0 } else { slot.pending(position) },
-                    position: u32::try_from(position).expect("a context has fewer than 2^32 tokens"),
+                    token: if position < end { slot.pending(position) } else { 0 },
+                    position: token_position(position),
                     slot: slot_number(share.slot),
-                    wants_logits: share.last && position + 1 == held + share.tokens,
+                    wants_logits: share.last && position + 1 == end,
                 });
             }
             if share.last {
-                rows.push((share.slot, self.batch.len() - 1));
+                rows.push((share.slot, self.batch.len() - 1 - share.padding));
             }
         }
         rows
@@ -259,21 +267,19 @@ impl<C: Context> Engine<C> {
 
     /// Notes what a share has computed.
     fn computed(&mut self, share: &Share, load: &mut StepLoad) {
-        if share.filler {
-            let held = self.slots[share.slot].held();
-            let keep = u32::try_from(held).expect("a context has fewer than 2^32 tokens");
-            if !self.context.truncate(slot_number(share.slot), keep) {
-                self.slots[share.slot].forget_all();
-            }
-            return;
-        }
         let short = self.prefill.short();
-        let sequence = self.sequence(share.slot);
-        if sequence.prefill {
-            load.prefill_tokens += share.tokens;
-            load.short_tokens += if sequence.is_short(short) { share.tokens } else { 0 };
+        if share.tokens > 0 {
+            let sequence = self.sequence(share.slot);
+            if sequence.prefill {
+                load.prefill_tokens += share.tokens;
+                load.short_tokens += if sequence.is_short(short) { share.tokens } else { 0 };
+            }
+            sequence.computed += share.tokens;
         }
-        sequence.computed += share.tokens;
+        let keep = token_position(self.slots[share.slot].held());
+        if share.padding > 0 && !self.context.truncate(slot_number(share.slot), keep) {
+            self.slots[share.slot].forget_all();
+        }
     }
 
     /// Chooses the next tokens.
@@ -326,11 +332,11 @@ impl<C: Context> Engine<C> {
 
     /// A decode call failed: what it was about is lost, here.
     fn lose(&mut self, shares: &[Share], error: &EngineError) {
-        let suspects = shares.iter().filter(|share| !share.filler).count();
+        let suspects = shares.iter().filter(|share| share.tokens > 0).count();
         let suspicion = if suspects == 1 { Suspicion::Alone } else { Suspicion::Shared };
         for share in shares {
             self.context.truncate(slot_number(share.slot), 0);
-            if !share.filler {
+            if share.tokens > 0 {
                 self.end(share.slot, News::Lost(Loss::Interrupted { reason: error.to_string(), suspicion }));
             }
             self.slots[share.slot].forget_all();
@@ -347,6 +353,10 @@ impl<C: Context> Engine<C> {
             }
         }
     }
+}
+
+fn token_position(at: usize) -> u32 {
+    u32::try_from(at).expect("a context has fewer than 2^32 tokens")
 }
 
 fn slot_number(at: usize) -> u32 {

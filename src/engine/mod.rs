@@ -250,6 +250,10 @@ pub trait Context {
     /// [`crate::batching::gaps`].
     fn max_gap(&self) -> usize;
 
+    /// Tokens after a prompt, to be forgotten afterwards, that cost as much as another pass over the weights; 0 if nothing
+    /// may come after a prompt; see [`crate::batching::padding`].
+    fn padding_price(&self) -> usize;
+
     /// Logits `[n_vocab]` after the batch's token number `row`, which must have wanted them. Waits for them to be
     /// computed.
     fn logits(&self, row: usize) -> &[f32];

@@ -9,7 +9,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use modelpool::batching::{self, Allowance, Limits, Need};
+use modelpool::batching::padding::{self, Terms};
+use modelpool::batching::{self, Allowance, Limits, Need, Share};
 use modelpool::dispatch;
 use modelpool::generation::{Dry, Mirostat, MirostatVersion, Penalties, SamplingSettings, Token};
 use modelpool::pool::{
@@ -138,6 +139,28 @@ fn plan(criterion: &mut Criterion) {
         group.bench_with_input(BenchmarkId::new("prompts", prompts), &needs, |bencher, needs| {
             bencher.iter(|| batching::plan(black_box(needs), limits));
         });
+    }
+    for different in [1, 100] {
+        let mut random = Random(1);
+        let prompt = |random: &mut Random| 250 + random.below(different) as usize;
+        let shares: Vec<Share> = (0..64)
+            .map(|slot| {
+                let tokens = if slot < 7 { prompt(&mut random) } else { 1 };
+                Share { slot, tokens, padding: 0, last: true }
+            })
+            .collect();
+        let terms = Terms { price: 48, pass_tokens: 512, room: 1000 };
+        group.bench_with_input(
+            BenchmarkId::new("padding, lengths", different),
+            &shares,
+            |bencher, shares| {
+                bencher.iter(|| {
+                    let mut shares = shares.clone();
+                    padding::pad(&mut shares, terms, |_| 1024);
+                    shares
+                });
+            },
+        );
     }
 }
 

@@ -55,7 +55,7 @@ impl<C: Context> super::Engine<C> {
                 break;
             }
             room -= tokens;
-            shares.push(Share { slot: at, tokens, last: true, filler: false });
+            shares.push(Share { slot: at, tokens, padding: 0, last: true });
         }
         shares.sort_unstable_by_key(|share| share.slot);
         shares

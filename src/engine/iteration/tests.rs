@@ -322,6 +322,23 @@ fn gaps_between_slots_are_filled_and_nobody_notices() {
 }
 
 #[test]
+fn prompts_of_nearly_the_same_length_are_padded_and_nobody_notices() {
+    let weights = FakeWeights::default();
+    let mut engine = engine(&weights, 4, 64);
+    let prompts = ["one e", "two r", "b d", "much longer c"];
+    let records = prompts.map(|prompt| admit(&mut engine, request(prompt)));
+    let before = weights.controls().decoded.load(Ordering::Relaxed);
+    engine.step().unwrap();
+    let prompt_tokens: usize = prompts.iter().map(|prompt| prompt.len()).sum();
+    let decoded = weights.controls().decoded.load(Ordering::Relaxed) - before;
+    assert_eq!(decoded, prompt_tokens as u64 + 2, "the third one has two more");
+    run(&mut engine);
+    let texts = records.each_ref().map(|record| record.text());
+    let rest = |from| ('a'..='z').skip_while(|letter| *letter != from).collect::<String>();
+    assert_eq!(texts, [rest('f'), rest('s'), rest('e'), rest('d')]);
+}
+
+#[test]
 fn an_answer_can_forget_the_oldest_text_and_go_on() {
     let weights = FakeWeights::default();
     let spec = ContextSpec { overflow: ContextOverflow::Shift, ..ContextSpec::sized(1, 16, 1) };

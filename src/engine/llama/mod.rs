@@ -3,24 +3,23 @@
 //! A context borrows its model, so the thread that runs an instance lives inside the scope of the worker that
 //! owns the weights. llama.cpp aborts the process on failed assertions; nothing here can catch that.
 
+mod backend;
 mod grammar;
 mod kept;
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams, LlamaPoolingType};
 use llama_cpp_2::context::session::LlamaStateSeqFlags;
-use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
-use llama_cpp_2::{
-    LlamaBackendDeviceType, LogOptions, list_llama_ggml_backend_devices, send_logs_to_tracing,
-};
 
+pub use backend::compute_devices;
+use backend::{backend, gpu_indices};
 use kept::{Kept, KeptTexts};
 
 use super::{BatchToken, Context, ContextSpec, EngineError, Loader, Vocabulary, Weights, WeightsSpec};
@@ -37,48 +36,6 @@ const MAX_SAMPLING_THREADS: usize = 12;
 
 /// "Offload everything": larger than any model's number of layers.
 const ALL_LAYERS: u32 = 9_999;
-
-/// llama.cpp's global state: made once, kept for the life of the process.
-fn backend() -> &'static LlamaBackend {
-    static BACKEND: OnceLock<LlamaBackend> = OnceLock::new();
-    BACKEND.get_or_init(|| {
-        send_logs_to_tracing(LogOptions::default());
-        load_dynamic_backends();
-        LlamaBackend::init().expect("llama.cpp is initialized only here")
-    })
-}
-
-/// Loads the back ends that fit this machine: from `MODELPOOL_BACKENDS`, else from the folder `backends` beside
-/// the program, else from where the build left them.
-#[cfg(feature = "dynamic-backends")]
-fn load_dynamic_backends() {
-    let named = std::env::var_os("MODELPOOL_BACKENDS").map(std::path::PathBuf::from);
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("backends")));
-    match named.or(beside.filter(|folder| folder.is_dir())) {
-        Some(folder) => llama_cpp_2::llama_backend::load_backends_from_path(&folder),
-        None => llama_cpp_2::llama_backend::load_backends(),
-    }
-}
-
-#[cfg(not(feature = "dynamic-backends"))]
-fn load_dynamic_backends() {}
-
-/// The GPUs that llama.cpp can compute on, as indices of its device list in the order of their numbers.
-fn gpu_indices() -> Vec<usize> {
-    backend();
-    list_llama_ggml_backend_devices()
-        .into_iter()
-        .filter(|device| device.device_type == LlamaBackendDeviceType::Gpu)
-        .map(|device| device.index)
-        .collect()
-}
-
-/// The devices that instances can run on, best first: GPUs, or the host where there is none.
-#[must_use]
-pub fn compute_devices() -> Vec<DeviceId> {
-    let gpus = u32::try_from(gpu_indices().len()).unwrap_or(0);
-    if gpus == 0 { vec![DeviceId::Host] } else { (0..gpus).map(DeviceId::Gpu).collect() }
-}
 
 /// Loads GGUF files.
 #[derive(Clone, Copy, Debug, Default)]
@@ -104,6 +61,7 @@ impl Loader for LlamaLoader {
             .map_err(|e| error(format!("{e} (llama.cpp's own messages are in the log)")))?;
         let vocabulary = Arc::new(read_vocabulary(&model));
         Ok(LlamaWeights {
+            has_window: has_window(&model),
             model,
             vocabulary,
             device: spec.device,
@@ -111,6 +69,11 @@ impl Loader for LlamaLoader {
             kept: Mutex::default(),
         })
     }
+}
+
+fn has_window(model: &LlamaModel) -> bool {
+    let architecture = model.meta_val_str("general.architecture").unwrap_or_default();
+    model.meta_val_str(&format!("{architecture}.attention.sliding_window")).is_ok_and(|window| window != "0")
 }
 
 /// Asks for all tokens at once.
@@ -129,6 +92,8 @@ pub struct LlamaWeights {
     model: LlamaModel,
     vocabulary: Arc<Vocabulary>,
     device: DeviceId,
+    /// Whether some layers see only the last tokens (sliding-window attention).
+    has_window: bool,
     /// llama.cpp writes to the model while it makes a context: one at a time.
     making_context: Mutex<()>,
     /// What contexts that are gone held.
@@ -268,13 +233,18 @@ impl Context for LlamaInstance<'_> {
             // Such a model cannot forget the tokens that would fill a gap.
             return 0;
         }
-        // As many tokens as cost about as much as another pass over the weights does: on an H100, with 8 billion weights in
+        // As many tokens as cost about as much as another pass over the weights: on an H100, with 8 billion weights in
         // Q8_0, a pass takes 4.6 ms for one token, 7.7 for 8 and 14 for 64.
         match self.weights.device {
             DeviceId::Gpu(_) => 48,
             DeviceId::Host if model.size() >= MEMORY_BOUND_BYTES => 1,
             DeviceId::Host => 0,
         }
+    }
+
+    fn padding_price(&self) -> usize {
+        // What fills a window of attention drives out what the next token still needs.
+        if self.weights.has_window { 0 } else { self.max_gap() }
     }
 
     fn logits(&self, row: usize) -> &[f32] {
