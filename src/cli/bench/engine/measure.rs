@@ -16,6 +16,8 @@ const WARM_UP_STEPS: usize = 2;
 /// Steps of one kind before those of the other, where two are compared. A server, too, computes a prompt in several
 /// steps one after the other.
 const STEPS_IN_A_ROW: usize = 4;
+/// Sequences that decode grow by so many tokens before they are cut back, so that all steps are alike.
+const DEPTH_VARIES: u32 = 64;
 /// Rows whose logits are sampled in turn.
 const SAMPLED_ROWS: u32 = 8;
 
@@ -65,7 +67,7 @@ impl<'a, C: Context> Bench<'a, C> {
         Ok(seconds)
     }
 
-    /// Seconds of each step in which `sequences` decode, which have `depth` tokens or more.
+    /// Seconds of each step in which `sequences` decode, which have `depth` tokens or a few more.
     pub(super) fn decode(&mut self, sequences: u32, depth: u32) -> Result<Vec<f64>, EngineError> {
         self.hold_only(sequences, depth)?;
         for _ in 0..WARM_UP_STEPS {
@@ -139,7 +141,7 @@ impl<'a, C: Context> Bench<'a, C> {
     fn step(&mut self, sequences: u32, depth: u32, chunk: u32) -> Result<f64, EngineError> {
         let most = self.context.spec().context_tokens;
         for slot in 0..sequences {
-            if self.filled[slot as usize] == most {
+            if self.filled[slot as usize] == most.min(depth + DEPTH_VARIES) {
                 self.keep(slot, depth);
                 self.fill(slot, depth)?;
             }
