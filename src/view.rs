@@ -54,6 +54,8 @@ pub struct InstanceView {
     pub threads: u32,
     /// Grows with every step that completed; see [`crate::control::watchdog`].
     pub progress: u64,
+    /// Time since it was decided to start it.
+    pub age: Duration,
     /// Made by a policy, or from a file, that was replaced since; it serves until its replacement is ready.
     pub stale: bool,
 }
@@ -80,6 +82,8 @@ pub struct VariantView {
     pub instance_bytes: ByteCount,
     /// The most CPU threads that an instance on the host can use.
     pub max_threads: u32,
+    /// How long its weights took to load the last time; before that, a guess from their size.
+    pub load_time: Duration,
     /// It failed, and this is how long ago; `None` once it worked.
     pub failed: Option<LoadFailure>,
     /// The last load ran out of memory although this much could be taken on the device; `None` if it did not, or
@@ -133,6 +137,10 @@ pub struct DeviceView {
     /// Bytes that may still be taken: what is free, less headroom and what is being loaded at the moment;
     /// `None` where it cannot be measured.
     pub available: Option<ByteCount>,
+    /// Bytes that could ever be taken: all there are, less headroom.
+    pub capacity: Option<ByteCount>,
+    /// Bytes that are missing to the headroom because other programs took them; zero while enough of it is left.
+    pub deficit: ByteCount,
 }
 
 /// Everything the controller decides from.

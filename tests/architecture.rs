@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules by level: one imports only lower ones. `control` has two, because its pure step serves the simulator
 /// as well.
-const LEVELS: [(&str, u32); 27] = [
+const LEVELS: [(&str, u32); 32] = [
     ("units", 0),
     ("clock", 1),
     ("embedded", 1),
@@ -15,6 +15,8 @@ const LEVELS: [(&str, u32); 27] = [
     ("policy", 1),
     ("view", 1),
     ("batching", 2),
+    ("control::place", 2),
+    ("control::quality", 2),
     ("control::threads", 2),
     ("control::watchdog", 2),
     ("chat", 2),
@@ -22,6 +24,9 @@ const LEVELS: [(&str, u32); 27] = [
     ("sampling", 2),
     ("scaling", 2),
     ("catalog", 3),
+    ("control::census", 3),
+    ("control::plan", 3),
+    ("control::room", 3),
     ("control::step", 3),
     ("engine", 3),
     ("gpu", 3),
@@ -66,7 +71,7 @@ const IMPURE: [&str; 11] = [
     "metrics::",
     "async fn",
 ];
-const PURE: [&str; 30] = [
+const PURE: [&str; 35] = [
     "src/units.rs",
     "src/view.rs",
     "src/batching/",
@@ -74,6 +79,11 @@ const PURE: [&str; 30] = [
     "src/dispatch/",
     "src/sampling/",
     "src/scaling/",
+    "src/control/census.rs",
+    "src/control/place.rs",
+    "src/control/plan.rs",
+    "src/control/quality.rs",
+    "src/control/room.rs",
     "src/control/step.rs",
     "src/control/threads.rs",
     "src/control/watchdog.rs",

@@ -68,7 +68,11 @@ impl ServerOptions {
         let memory_limit_bytes = host.map(|host| policy.devices.host_memory_limit.of(host.total).0);
         let program = program.to_owned();
         let in_threads = policy.models.iter().all(|model| model.isolation == Isolation::Thread);
-        let devices = if in_threads { compute_devices() } else { probe::devices(&program).await };
+        let mut devices = if in_threads { compute_devices() } else { probe::devices(&program).await };
+        if !devices.contains(&DeviceId::Host) {
+            // For models whose policy wants it.
+            devices.push(DeviceId::Host);
+        }
         let options = ProcessOptions { program, cpu_threads, memory_limit_bytes, environment };
         let process = Box::new(ProcessSpawner::new(options).context("cannot start a thread")?);
         let thread = Box::new(ThreadSpawner::new(LlamaLoader, cpu_threads));

@@ -2,7 +2,12 @@
 //!
 //! [`watchdog`] finds what is frozen and [`threads`] divides the CPU, for [`step`].
 
+mod census;
 pub mod driver;
+pub mod place;
+mod plan;
+pub mod quality;
+pub mod room;
 pub mod step;
 pub mod threads;
 pub mod watchdog;

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::policy::Policy;
-use crate::view::{DeviceView, QueueSignals};
+use crate::units::ByteCount;
+use crate::view::{DeviceView, InstanceView, LoadFailure, QueueSignals, VariantView};
 
 const MIB: u64 = 1 << 20;
 
@@ -23,6 +24,7 @@ fn instance(id: u64, variant: usize, state: InstanceState, leased: u32, threads:
         leased,
         threads,
         progress: 0,
+        age: Duration::from_secs(600),
         stale: false,
     }
 }
@@ -32,6 +34,7 @@ fn variant(weights_mib: u64) -> VariantView {
         weights_bytes: ByteCount(weights_mib * MIB),
         instance_bytes: ByteCount(10 * MIB),
         max_threads: 4,
+        load_time: Duration::from_secs(1),
         failed: None,
         shortage: None,
     }
@@ -54,8 +57,17 @@ fn observation(waiting: u32, instances: Vec<InstanceView>) -> Observation {
             instances,
             variants: vec![variant(100), variant(40)],
         }],
-        devices: vec![DeviceView { device: DeviceId::Host, available: Some(ByteCount(1024 * MIB)) }],
+        devices: vec![host(1024)],
         cpu_threads: 4,
+    }
+}
+
+fn host(available_mib: u64) -> DeviceView {
+    DeviceView {
+        device: DeviceId::Host,
+        available: Some(ByteCount(available_mib * MIB)),
+        capacity: Some(ByteCount(2048 * MIB)),
+        deficit: ByteCount::ZERO,
     }
 }
 
@@ -231,4 +243,109 @@ fn a_stale_instance_makes_room_where_both_do_not_fit() {
     check("{}", &crowded, "no_headroom", &[drain_action(2)]);
     crowded.models[0].instances[1].state = InstanceState::Draining;
     check("{}", &crowded, "no_headroom", &[]);
+}
+
+/// Two models of the kind above, of which the first has these instances and the second waits, with so much memory.
+fn two_models(first: Vec<InstanceView>, waited: u64, available_mib: u64) -> Observation {
+    let mut both = observation(0, first);
+    let second = ModelObservation { model: ModelName::new("n"), ..observation(1, vec![]).models[0].clone() };
+    both.models.push(second);
+    both.models[1].queue.oldest_wait = Duration::from_secs(waited);
+    both.devices = vec![host(available_mib)];
+    both
+}
+
+fn step_two(observation: &Observation, priorities: [u32; 2]) -> Vec<ModelStep> {
+    let model = |name, priority| {
+        format!(
+            "{{ name: {name}, priority: {priority}, slots: 4, variants: [{{ path: a.gguf }}, {{ path: b.gguf }}] }}"
+        )
+    };
+    let text = format!("models: [{}, {}]", model("m", priorities[0]), model("n", priorities[1]));
+    let policies = Policy::parse(&text, "test", std::path::Path::new("/")).expect("a valid policy").models;
+    step(&policies, &mut ControlState::default(), observation, Timestamp::from_millis(1_000_000))
+}
+
+#[test]
+fn an_unused_instance_of_another_model_makes_room_and_is_waited_for() {
+    let evict = [Action::Evict { instance: InstanceId(1) }];
+    let steps = step_two(&two_models(vec![instance(1, 0, READY, 0, 4)], 1, 5), [50, 50]);
+    assert_eq!((steps[1].reason.name(), steps[1].actions.as_slice()), ("making_room", &evict[..]));
+    let leaving = vec![instance(1, 0, InstanceState::Draining, 0, 4)];
+    let steps = step_two(&two_models(leaving, 1, 5), [50, 50]);
+    assert_eq!((steps[1].reason.name(), steps[1].actions.len()), ("making_room", 0));
+    // One that serves stays, for a while.
+    let busy = || vec![instance(1, 0, READY, 2, 4)];
+    let steps = step_two(&two_models(busy(), 29, 5), [50, 50]);
+    assert_eq!((steps[1].reason.name(), steps[1].actions.len()), ("no_headroom", 0));
+    let steps = step_two(&two_models(busy(), 30, 5), [50, 50]);
+    assert_eq!((steps[1].reason.name(), steps[1].actions.as_slice()), ("making_room", &evict[..]));
+    // A smaller variant that fits needs nobody to go.
+    let steps = step_two(&two_models(busy(), 30, 50), [50, 50]);
+    assert_eq!(steps[1].actions, [start(1, 2)]);
+}
+
+#[test]
+fn who_is_more_important_gets_the_memory() {
+    for (priorities, variants) in [([50, 50], [Some(1), None]), ([50, 60], [None, Some(1)])] {
+        let mut observation = two_models(vec![], 1, 60);
+        observation.models[0].queue = observation.models[1].queue;
+        let steps = step_two(&observation, priorities);
+        let started = |step: &ModelStep| {
+            step.actions.iter().find_map(|action| match action {
+                Action::Start { variant, .. } => Some(*variant),
+                _ => None,
+            })
+        };
+        assert_eq!([started(&steps[0]), started(&steps[1])], variants, "{priorities:?}");
+    }
+}
+
+#[test]
+fn what_can_never_fit_is_refused_at_once() {
+    let mut small = observation(1, vec![]);
+    small.devices[0].available = Some(ByteCount(10 * MIB));
+    small.devices[0].capacity = Some(ByteCount(49 * MIB));
+    check("{}", &small, "never_fits", &[Action::RefuseWaiting]);
+    small.devices[0].capacity = Some(ByteCount(50 * MIB));
+    check("{}", &small, "no_headroom", &[]);
+    check("{ quality: pinned }", &small, "never_fits", &[Action::RefuseWaiting]);
+}
+
+#[test]
+fn other_programs_get_back_what_they_take() {
+    let mut short = observation(0, vec![instance(1, 0, READY, 2, 2), instance(2, 0, READY, 0, 2)]);
+    short.devices[0].available = Some(ByteCount::ZERO);
+    short.devices[0].deficit = ByteCount(10 * MIB);
+    let evict = |id| Action::Evict { instance: InstanceId(id) };
+    check("{}", &short, "yielding", &[evict(2)]);
+    short.devices[0].deficit = ByteCount(11 * MIB);
+    check("{}", &short, "yielding", &[evict(2), evict(1)]);
+    // What leaves already is enough.
+    short.models[0].instances[1].state = InstanceState::Draining;
+    short.devices[0].deficit = ByteCount(10 * MIB);
+    check("{}", &short, "steady", &[]);
+}
+
+#[test]
+fn a_better_variant_takes_over_once_it_has_fit_for_long_enough() {
+    let policies = policies("{ upgrade_after_ms: 60000, max_instances: 1 }");
+    let mut state = ControlState::default();
+    let mut at = |seconds: u64, instances: Vec<InstanceView>, available: u64| {
+        let mut observation = observation(0, instances);
+        observation.devices = vec![host(available)];
+        let now = Timestamp::from_millis(seconds * 1000);
+        let step = step(&policies, &mut state, &observation, now).remove(0);
+        (step.reason.name(), step.actions)
+    };
+    let worse = || instance(1, 1, READY, 1, 4);
+    assert_eq!(at(0, vec![worse()], 200), ("steady", vec![]));
+    assert_eq!(at(59, vec![worse()], 109), ("steady", vec![]));
+    assert_eq!(at(60, vec![worse()], 200), ("steady", vec![]));
+    assert_eq!(at(120, vec![worse()], 200), ("upgrading", vec![start(0, 2), set_threads(1, 2)]));
+    let starting = instance(2, 0, STARTING, 0, 2);
+    let begun = at(121, vec![InstanceView { threads: 2, ..worse() }, starting], 90);
+    assert_eq!(begun, ("upgrading", vec![]));
+    let both = vec![InstanceView { threads: 2, ..worse() }, InstanceView { state: READY, ..starting }];
+    assert_eq!(at(122, both, 90), ("upgrading", vec![drain_action(1)]));
 }

@@ -114,6 +114,7 @@ mod tests {
             leased,
             threads: 1,
             progress,
+            age: Duration::ZERO,
             stale: false,
         }
     }

@@ -33,6 +33,7 @@ impl Fleet {
         if worker.state == WorkerState::Loading {
             worker.state = WorkerState::Loaded;
         }
+        self.load_times.insert((worker.model.policy.name.clone(), worker.variant), took);
         let (model, variant) = labels(&worker.model, worker.variant);
         tracing::info!(model, variant, worker = %id, took_ms = millis(took), "loaded");
         histogram!(names::LOAD_DURATION, "model" => model.clone(), "variant" => variant.clone()).record(took);

@@ -10,6 +10,7 @@ mod setbacks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::counter;
 
@@ -110,6 +111,8 @@ pub struct Fleet {
     workers: BTreeMap<WorkerId, Worker>,
     members: BTreeMap<InstanceId, Member>,
     setbacks: Setbacks,
+    /// How long loads took, by model and variant.
+    load_times: BTreeMap<(ModelName, usize), Duration>,
     next_id: u64,
     /// Whether the catalog or the set of ready instances changed since the last snapshot.
     changed: bool,
@@ -134,6 +137,7 @@ impl Fleet {
             workers: BTreeMap::new(),
             members: BTreeMap::new(),
             setbacks: Setbacks::default(),
+            load_times: BTreeMap::new(),
             next_id: 1,
             // The first snapshot names the models.
             changed: true,

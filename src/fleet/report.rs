@@ -32,9 +32,15 @@ impl PredictedBytes {
 impl Fleet {
     /// The instances of a model in any state, oldest first.
     #[must_use]
-    pub fn views(&self, model: &ModelName) -> Vec<InstanceView> {
+    pub fn views(&self, model: &ModelName, now: Timestamp) -> Vec<InstanceView> {
         let members = self.members.values().filter(|member| member.identity.model == *model);
-        members.map(|member| self.view(member)).collect()
+        members.map(|member| InstanceView { age: now.since(member.decided), ..self.view(member) }).collect()
+    }
+
+    /// Whether a model has instances, in any state.
+    #[must_use]
+    pub fn has(&self, model: &ModelName) -> bool {
+        self.members.values().any(|member| member.identity.model == *model)
     }
 
     fn view(&self, member: &Member) -> InstanceView {
@@ -49,6 +55,7 @@ impl Fleet {
             leased: instance.map_or(0, |view| view.leased),
             threads: member.threads,
             progress: instance.map_or(0, |view| view.progress),
+            age: Duration::ZERO,
             stale: self.workers.get(&identity.worker).is_none_or(|worker| worker.stale),
         }
     }
@@ -63,6 +70,12 @@ impl Fleet {
     #[must_use]
     pub fn shortage(&self, model: &ModelName, variant: usize) -> Option<(DeviceId, ByteCount)> {
         self.setbacks.shortage(model, variant)
+    }
+
+    /// How long a variant's weights took to load the last time.
+    #[must_use]
+    pub fn load_time(&self, model: &ModelName, variant: usize) -> Option<Duration> {
+        self.load_times.get(&(model.clone(), variant)).copied()
     }
 
     /// What goes wrong with a model; `None` if nothing does.

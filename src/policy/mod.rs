@@ -12,6 +12,7 @@
 mod error;
 mod path;
 mod raw;
+mod scale;
 mod section;
 mod spans;
 mod suggest;
@@ -29,8 +30,8 @@ use std::sync::Arc;
 pub use error::{Fault, PolicyError};
 pub use types::{
     ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation, KvCacheType, MemoryLimit,
-    ModelFile, ModelPolicy, Policy, Pooling, PrefixCachePolicy, QueuePolicy, SamplingPolicy, ScalePolicy,
-    ServerPolicy, VariantPolicy, WatchdogPolicy,
+    ModelFile, ModelPolicy, Policy, Pooling, PrefixCachePolicy, Quality, QueuePolicy, SamplingPolicy,
+    ScalePolicy, ServerPolicy, VariantPolicy, WatchdogPolicy,
 };
 
 use error::Faults;

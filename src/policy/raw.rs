@@ -38,6 +38,7 @@ sections! {
     }
     RawDevices {
         headroom_fraction: Given,
+        headroom_bytes: Given,
         host_memory_limit: Given,
         cpu_threads: Given,
     }
@@ -47,6 +48,8 @@ sections! {
         context_tokens: Given,
         slots: Given,
         isolation: Given,
+        priority: Given,
+        devices: Vec<Option<Given>>,
         engine: RawEngine,
         sampling: RawSampling,
         scale: RawScale,
@@ -85,6 +88,9 @@ sections! {
         target_utilization: Given,
         scale_down_after_ms: Given,
         idle_unload_after_ms: Given,
+        quality: Given,
+        upgrade_after_ms: Given,
+        min_residence_ms: Given,
     }
     RawQueue {
         max_requests: Given,

@@ -339,12 +339,14 @@ fn an_otherwise_empty_model_has_the_defaults() {
         policy.devices,
         DevicesPolicy {
             headroom_fraction: 0.05,
+            headroom_bytes: ByteCount::ZERO,
             host_memory_limit: MemoryLimit::Fraction(0.75),
             cpu_threads: None,
         }
     );
     let model = policy.model("m").expect("the model");
-    assert_eq!((model.context_tokens, model.slots), (4096, 8));
+    assert_eq!((model.context_tokens, model.slots, model.priority), (4096, 8, 50));
+    assert_eq!((&model.devices, model.scale.quality), (&None, Quality::Flexible));
     assert_eq!(
         model.sampling,
         SamplingPolicy { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.0, repeat_penalty: 1.0 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{ByteCount, ModelName};
+use crate::units::{ByteCount, DeviceId, ModelName};
 
 /// Everything an operator decides.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,10 +40,20 @@ pub struct ServerPolicy {
 pub struct DevicesPolicy {
     /// Share of each device's memory, GPUs and host, that stays free, 0 to 0.9.
     pub headroom_fraction: f64,
+    /// At least this much of it.
+    pub headroom_bytes: ByteCount,
     /// How much host memory all instances together may hold.
     pub host_memory_limit: MemoryLimit,
     /// CPU threads for computing; `None` means all cores.
     pub cpu_threads: Option<NonZeroU32>,
+}
+
+impl DevicesPolicy {
+    /// What stays free of a device that has `total` memory.
+    #[must_use]
+    pub fn headroom(&self, total: ByteCount) -> ByteCount {
+        total.fraction(self.headroom_fraction).max(self.headroom_bytes).min(total)
+    }
 }
 
 /// An amount of memory, absolute or as a share of what the machine has.
@@ -79,6 +89,10 @@ pub struct ModelPolicy {
     pub slots: u32,
     /// Where its workers run.
     pub isolation: Isolation,
+    /// How important it is where memory is short, 0 to 100.
+    pub priority: u32,
+    /// Devices that it may use; `None` for the GPUs, or the host where there are none.
+    pub devices: Option<Vec<DeviceId>>,
     /// How its instances compute.
     pub engine: EnginePolicy,
     /// Sampling for requests that do not say.
@@ -240,6 +254,21 @@ pub struct ScalePolicy {
     /// How long a model must be without requests before its last instances go; at least
     /// `scale_down_after`.
     pub idle_unload_after: Duration,
+    /// Whether worse variants may serve.
+    pub quality: Quality,
+    /// How long memory must have been free before a better variant takes the place of a worse one.
+    pub upgrade_after: Duration,
+    /// How long an instance stays at least before it makes room for another model.
+    pub min_residence: Duration,
+}
+
+/// Whether worse variants may serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quality {
+    /// The best that fits.
+    Flexible,
+    /// The first variant, or none.
+    Pinned,
 }
 
 /// How requests wait for a slot.

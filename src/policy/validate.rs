@@ -15,22 +15,21 @@ use crate::units::{ByteCount, ModelName};
 use super::error::Faults;
 use super::path::YamlPath;
 use super::raw::{
-    Given, RawDevices, RawEngine, RawModel, RawPolicy, RawPrefixCache, RawQueue, RawSampling, RawScale,
-    RawServer, RawVariant, RawWatchdog,
+    Given, RawDevices, RawEngine, RawModel, RawPolicy, RawPrefixCache, RawSampling, RawServer, RawVariant,
 };
+use super::scale::{model_devices, queue, scale, watchdog};
 use super::section::{Section, above_to, amount, from_to};
 use super::types::{
     ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation, KvCacheType, MemoryLimit,
-    ModelFile, ModelPolicy, Policy, Pooling, PrefixCachePolicy, QueuePolicy, SamplingPolicy, ScalePolicy,
-    ServerPolicy, VariantPolicy, WatchdogPolicy,
+    ModelFile, ModelPolicy, Policy, Pooling, PrefixCachePolicy, SamplingPolicy, ServerPolicy, VariantPolicy,
 };
 
 /// Most variants of one model: more than there are quantizations worth keeping.
 const MAX_VARIANTS: usize = 16;
 /// Most tokens in one instance, all slots together: llama.cpp numbers them with signed 32-bit integers.
 const MAX_INSTANCE_TOKENS: u64 = i32::MAX as u64;
-const HOUR_MS: u64 = 3_600_000;
-const DAY_MS: u64 = 24 * HOUR_MS;
+pub(super) const HOUR_MS: u64 = 3_600_000;
+pub(super) const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// The policy that `raw` states, or `None` if a fault was noted.
 pub(super) fn policy(raw: RawPolicy, base_dir: &Path, faults: &mut Faults) -> Option<Policy> {
@@ -69,6 +68,12 @@ fn devices(raw: &RawDevices, at: YamlPath, faults: &mut Faults) -> Option<Device
     let mut section = Section::new(at, faults);
     let headroom_fraction =
         section.number("headroom_fraction", raw.headroom_fraction.as_ref(), 0.05, from_to(0.0, 0.9));
+    let headroom_bytes = section.bytes(
+        "headroom_bytes",
+        raw.headroom_bytes.as_ref(),
+        ByteCount::ZERO,
+        ByteCount::ZERO..=ByteCount::from_mib(1 << 20),
+    );
     let host_memory_limit = match &raw.host_memory_limit {
         None => Some(MemoryLimit::Fraction(0.75)),
         Some(given) => memory_limit(given).or_else(|| {
@@ -80,6 +85,7 @@ fn devices(raw: &RawDevices, at: YamlPath, faults: &mut Faults) -> Option<Device
     let cpu_threads = section.count("cpu_threads", raw.cpu_threads.as_ref(), 0, 1..=1024);
     Some(DevicesPolicy {
         headroom_fraction: headroom_fraction?,
+        headroom_bytes: headroom_bytes?,
         host_memory_limit: host_memory_limit?,
         cpu_threads: NonZeroU32::new(cpu_threads?),
     })
@@ -130,6 +136,7 @@ fn model(raw: RawModel, at: &YamlPath, base_dir: &Path, faults: &mut Faults) -> 
     let slots = section.count("slots", raw.slots.as_ref(), 8, 1..=256);
     let isolations = [("process", Isolation::Process), ("thread", Isolation::Thread)];
     let isolation = section.choice("isolation", raw.isolation.as_ref(), Isolation::Process, &isolations);
+    let priority = section.count("priority", raw.priority.as_ref(), 50, 0..=100);
     if let (Some(context_tokens), Some(slots)) = (context_tokens, slots) {
         let total = u64::from(context_tokens) * u64::from(slots);
         if total > MAX_INSTANCE_TOKENS {
@@ -143,6 +150,7 @@ fn model(raw: RawModel, at: &YamlPath, base_dir: &Path, faults: &mut Faults) -> 
         }
     }
     let variants = variants(raw.variants.unwrap_or_default(), &at.key("variants"), base_dir, faults);
+    let devices = model_devices(raw.devices.as_deref(), &at.key("devices"), faults);
     let engine = engine(&raw.engine.unwrap_or_default(), &at.key("engine"), faults);
     let sampling = sampling(&raw.sampling.unwrap_or_default(), at.key("sampling"), faults);
     let scale = scale(&raw.scale.unwrap_or_default(), at.key("scale"), faults);
@@ -154,6 +162,8 @@ fn model(raw: RawModel, at: &YamlPath, base_dir: &Path, faults: &mut Faults) -> 
         context_tokens: context_tokens?,
         slots: slots?,
         isolation: isolation?,
+        priority: priority?,
+        devices: devices?,
         engine: engine?,
         sampling: sampling?,
         scale: scale?,
@@ -317,52 +327,5 @@ fn sampling(raw: &RawSampling, at: YamlPath, faults: &mut Faults) -> Option<Samp
         top_p: (top_p? as f32).max(f32::MIN_POSITIVE),
         min_p: min_p? as f32,
         repeat_penalty: (repeat_penalty? as f32).max(f32::MIN_POSITIVE),
-    })
-}
-
-fn scale(raw: &RawScale, at: YamlPath, faults: &mut Faults) -> Option<ScalePolicy> {
-    let mut section = Section::new(at, faults);
-    let min = section.count("min_instances", raw.min_instances.as_ref(), 0, 0..=1024);
-    let max = section.count("max_instances", raw.max_instances.as_ref(), 4, 1..=1024);
-    let wait_ms = section.whole("target_queue_wait_ms", raw.target_queue_wait_ms.as_ref(), 200, 1..=HOUR_MS);
-    let utilization =
-        section.number("target_utilization", raw.target_utilization.as_ref(), 0.7, from_to(0.1, 1.0));
-    let down_ms =
-        section.whole("scale_down_after_ms", raw.scale_down_after_ms.as_ref(), 120_000, 0..=7 * DAY_MS);
-    let unload_ms =
-        section.whole("idle_unload_after_ms", raw.idle_unload_after_ms.as_ref(), 900_000, 0..=7 * DAY_MS);
-    section.ordered(
-        ("min_instances", raw.min_instances.is_some(), min.map(u64::from)),
-        ("max_instances", raw.max_instances.is_some(), max.map(u64::from)),
-    );
-    section.ordered(
-        ("scale_down_after_ms", raw.scale_down_after_ms.is_some(), down_ms),
-        ("idle_unload_after_ms", raw.idle_unload_after_ms.is_some(), unload_ms),
-    );
-    Some(ScalePolicy {
-        min_instances: min?,
-        max_instances: max?,
-        target_queue_wait: Duration::from_millis(wait_ms?),
-        target_utilization: utilization?,
-        scale_down_after: Duration::from_millis(down_ms?),
-        idle_unload_after: Duration::from_millis(unload_ms?),
-    })
-}
-
-fn queue(raw: &RawQueue, at: YamlPath, faults: &mut Faults) -> Option<QueuePolicy> {
-    let mut section = Section::new(at, faults);
-    let max_requests = section.count("max_requests", raw.max_requests.as_ref(), 512, 1..=1_000_000);
-    let timeout_ms = section.whole("timeout_ms", raw.timeout_ms.as_ref(), 60_000, 1..=DAY_MS);
-    Some(QueuePolicy { max_requests: max_requests?, timeout: Duration::from_millis(timeout_ms?) })
-}
-
-fn watchdog(raw: &RawWatchdog, at: YamlPath, faults: &mut Faults) -> Option<WatchdogPolicy> {
-    let mut section = Section::new(at, faults);
-    let stall_ms =
-        section.whole("no_progress_after_ms", raw.no_progress_after_ms.as_ref(), 20_000, 100..=HOUR_MS);
-    let load_ms = section.whole("load_timeout_ms", raw.load_timeout_ms.as_ref(), 600_000, 1_000..=DAY_MS);
-    Some(WatchdogPolicy {
-        no_progress_after: Duration::from_millis(stall_ms?),
-        load_timeout: Duration::from_millis(load_ms?),
     })
 }

@@ -6,6 +6,7 @@
 pub mod word;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -115,7 +116,7 @@ impl Instance {
         InstanceLoad { variant: self.identity.variant, ready: !draining, slots: self.slots, leased }
     }
 
-    /// What the controller needs to know; see [`crate::control::step`].
+    /// What the controller needs to know, as far as the pool knows it; see [`crate::control::step`].
     #[must_use]
     pub fn view(&self, threads: u32) -> InstanceView {
         let (leased, draining) = self.word.read();
@@ -128,6 +129,7 @@ impl Instance {
             leased,
             threads,
             progress: self.port.progress(),
+            age: Duration::ZERO,
             stale: false,
         }
     }

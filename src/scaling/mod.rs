@@ -9,6 +9,8 @@ mod window;
 
 pub use reason::Reason;
 
+use std::time::Duration;
+
 use crate::policy::ScalePolicy;
 use crate::units::Timestamp;
 use crate::view::QueueSignals;
@@ -34,6 +36,14 @@ pub struct ScalingState {
     demand: PeakWindow,
     /// When somebody last asked for the model.
     last_demand: Timestamp,
+}
+
+impl ScalingState {
+    /// Time since somebody last asked for the model.
+    #[must_use]
+    pub fn idle(&self, now: Timestamp) -> Duration {
+        now.since(self.last_demand)
+    }
 }
 
 /// How many instances there should be.
@@ -99,7 +109,7 @@ fn grow(policy: &ScalePolicy, signals: &Signals, hold: impl Fn(Reason) -> Decisi
 
 /// Fewer instances, because the demand of the whole hold time fits into fewer; `None` if it does not.
 fn shrink(policy: &ScalePolicy, state: &ScalingState, signals: &Signals, now: Timestamp) -> Option<Decision> {
-    let idle = now.since(state.last_demand);
+    let idle = state.idle(now);
     if idle >= policy.idle_unload_after && signals.ready > policy.min_instances {
         return Some(Decision { target_instances: policy.min_instances, reason: Reason::Idle { idle } });
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::units::ByteCount;
+use crate::units::{ByteCount, DeviceId};
 
 /// Why the number of instances changes, or does not.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,6 +41,31 @@ pub enum Reason {
         /// Bytes that may be taken on the device where most are.
         available: ByteCount,
     },
+    /// Requests wait for memory that instances of other models leave.
+    MakingRoom {
+        /// Bytes that the smallest start takes.
+        needed: ByteCount,
+        /// Where.
+        device: DeviceId,
+    },
+    /// No variant fits on any device that the model may use, even if nothing else were there.
+    NeverFits {
+        /// Bytes that the smallest start takes.
+        needed: ByteCount,
+        /// Bytes that can be taken on the largest device.
+        capacity: ByteCount,
+    },
+    /// None of the devices that the policy names is there.
+    NoDevice,
+    /// Other programs took memory that should stay free.
+    Yielding {
+        /// Where.
+        device: DeviceId,
+        /// How much is missing.
+        bytes: ByteCount,
+    },
+    /// A better variant takes the place of a worse one.
+    Upgrading,
     /// Requests wait, and each CPU thread already has an instance; another one would only share it.
     CpuSaturated {
         /// Threads there are.
@@ -83,6 +108,11 @@ impl Reason {
             Self::AtMaximum { .. } => "at_maximum",
             Self::CapacityComing { .. } => "capacity_coming",
             Self::NoHeadroom { .. } => "no_headroom",
+            Self::MakingRoom { .. } => "making_room",
+            Self::NeverFits { .. } => "never_fits",
+            Self::NoDevice => "no_device",
+            Self::Yielding { .. } => "yielding",
+            Self::Upgrading => "upgrading",
             Self::CpuSaturated { .. } => "cpu_saturated",
             Self::LoadsFailing { .. } => "loads_failing",
             Self::Replacing { .. } => "replacing",
@@ -109,6 +139,17 @@ impl fmt::Display for Reason {
             Self::NoHeadroom { needed, available } => {
                 write!(f, "no headroom: needs {needed}, {available} may be taken")
             }
+            Self::MakingRoom { needed, device } => {
+                write!(f, "others make room on {device}: {needed} needed")
+            }
+            Self::NeverFits { needed, capacity } => {
+                write!(f, "never fits: needs {needed}, the largest device has {capacity}")
+            }
+            Self::NoDevice => write!(f, "none of the policy's devices for this model is there"),
+            Self::Yielding { device, bytes } => {
+                write!(f, "other programs need {device}: {bytes} of the headroom are gone")
+            }
+            Self::Upgrading => write!(f, "memory is free: a better variant takes over"),
             Self::CpuSaturated { cpu_threads } => {
                 write!(f, "all {cpu_threads} CPU threads have an instance already")
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::policy::Quality;
 
 const SLOTS: u32 = 4;
 
@@ -16,6 +17,9 @@ fn policy(min_instances: u32, max_instances: u32) -> ScalePolicy {
         target_utilization: 0.75,
         scale_down_after: Duration::from_secs(10),
         idle_unload_after: Duration::from_secs(60),
+        quality: Quality::Flexible,
+        upgrade_after: Duration::from_secs(300),
+        min_residence: Duration::from_secs(30),
     }
 }
 

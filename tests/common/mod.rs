@@ -82,7 +82,7 @@ impl World {
         (Self::start(&policy, options).await, controls)
     }
 
-    async fn start(policy: &Policy, options: ServerOptions) -> Self {
+    pub async fn start(policy: &Policy, options: ServerOptions) -> Self {
         let server = Server::start(policy, options).await.unwrap_or_else(|error| panic!("{error:#}"));
         let url = format!("http://{}", server.address());
         let model = policy.models[0].name.to_string();

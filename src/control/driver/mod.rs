@@ -19,14 +19,14 @@ use super::step::{self, Action, ControlState, ModelStep};
 use super::threads;
 use super::watchdog::Frozen;
 use crate::admission::Admission;
-use crate::catalog::{Catalog, CatalogModel};
+use crate::catalog::{Catalog, CatalogModel, CatalogVariant};
 use crate::clock::Clock;
 use crate::fleet::{Fleet, OnFree, Start};
 use crate::gpu::{DeviceMemory, MemoryReader};
 use crate::policy::{DevicesPolicy, ModelPolicy, ScalePolicy};
 use crate::pool::Pool;
 use crate::scaling::Reason;
-use crate::units::{DeviceId, ModelName, Timestamp};
+use crate::units::{ByteCount, DeviceId, ModelName, Timestamp};
 use crate::view::{DeviceView, ModelObservation, Observation, VariantView};
 use crate::worker::{Kill, WorkerEvent, WorkerSpawner};
 
@@ -36,6 +36,8 @@ const TICK: Duration = Duration::from_millis(100);
 const MEMORY_INTERVAL: Duration = Duration::from_millis(500);
 /// What workers get to end in when the server stops: a load cannot be interrupted, and nobody waits for it any more.
 const END_PATIENCE: Duration = Duration::from_secs(4);
+/// When to come back where only another policy or another machine would help.
+const HOPELESS_RETRY: Duration = Duration::from_secs(60);
 /// Time between two clean-ups of the metrics' recorder.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -186,7 +188,7 @@ impl Controller {
         models.retain(|model| {
             let name = &model.policy.name;
             let stays = setup.catalog.model(name.as_str()).is_some()
-                || !fleet.views(name).is_empty()
+                || fleet.has(name)
                 || !setup.admission.remove(name);
             if !stays {
                 tracing::info!(model = %name, "no longer in the policy, and no longer used");
@@ -253,6 +255,7 @@ impl Controller {
             let variants = model.variants.iter().enumerate().map(|(index, variant)| VariantView {
                 weights_bytes: variant.weights_bytes,
                 instance_bytes: variant.instance_bytes,
+                load_time: self.fleet.load_time(name, index).unwrap_or_else(|| guessed_load_time(variant)),
                 max_threads: threads::most_useful(model.policy.engine.threads, variant.weights_bytes),
                 failed: self.fleet.failure(name, index, now),
                 shortage: self.fleet.shortage(name, index),
@@ -260,7 +263,7 @@ impl Controller {
             ModelObservation {
                 model: name.clone(),
                 queue: self.setup.admission.observe(name),
-                instances: self.fleet.views(name),
+                instances: self.fleet.views(name, now),
                 variants: variants.collect(),
             }
         });
@@ -275,17 +278,22 @@ impl Controller {
     /// more than the policy's limit for all models together.
     fn device_view(&self, device: DeviceId) -> DeviceView {
         let Some(memory) = self.memory.iter().find(|memory| memory.device == device) else {
-            return DeviceView { device, available: None };
+            return DeviceView { device, available: None, capacity: None, deficit: ByteCount::ZERO };
         };
         let policy = &self.setup.devices_policy;
         let predicted = self.fleet.predicted_bytes(device);
-        let headroom = memory.total.fraction(policy.headroom_fraction);
+        let headroom = policy.headroom(memory.total);
         let mut available = memory.free.saturating_sub(headroom).saturating_sub(predicted.coming);
+        let mut capacity = memory.total.saturating_sub(headroom);
         if device == DeviceId::Host {
             let limit = policy.host_memory_limit.of(memory.total);
             available = available.min(limit.saturating_sub(predicted.total));
+            capacity = capacity.min(limit);
         }
-        DeviceView { device, available: Some(available) }
+        // Predictions err a little: only when half of the headroom is gone, somebody else must have taken it.
+        let missing = headroom.saturating_sub(memory.free);
+        let deficit = if missing > headroom.fraction(0.5) { missing } else { ByteCount::ZERO };
+        DeviceView { device, available: Some(available), capacity: Some(capacity), deficit }
     }
 
     fn act(&mut self, step: &ModelStep, observation: &Observation, now: Timestamp) {
@@ -302,6 +310,7 @@ impl Controller {
                     }
                 }
                 Action::Drain { instance } => self.fleet.drain(instance, reason),
+                Action::Evict { instance } => self.fleet.drain(instance, "evicted"),
                 Action::SetThreads { instance, threads } => self.fleet.set_threads(instance, threads),
                 Action::RefuseWaiting => self.refuse_waiting(step),
                 Action::Kill { instance, why } => self.fleet.kill(
@@ -316,11 +325,20 @@ impl Controller {
     }
 
     fn refuse_waiting(&self, step: &ModelStep) {
-        let retry = if let Reason::LoadsFailing { retry_in } = step.reason { retry_in } else { TICK };
-        let trouble = self.fleet.trouble(&step.model);
-        let why = trouble.map_or_else(|| "the load failed".to_owned(), |trouble| trouble.reason);
+        let trouble = || self.fleet.trouble(&step.model).map(|trouble| trouble.reason);
+        let (why, retry) = match step.reason {
+            Reason::LoadsFailing { retry_in } => {
+                (trouble().unwrap_or_else(|| "the load failed".to_owned()), retry_in)
+            }
+            reason => (reason.to_string(), HOPELESS_RETRY),
+        };
         self.setup.admission.refuse_waiting(&step.model, &why, retry);
     }
+}
+
+/// Before a variant was ever loaded: a gigabyte a second, as from a fast disk.
+fn guessed_load_time(variant: &CatalogVariant) -> Duration {
+    Duration::from_millis(variant.weights_bytes.0 / 1_000_000)
 }
 
 /// A model that is no longer in the policy: served as long as somebody waits for it, and not a moment longer.

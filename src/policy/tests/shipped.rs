@@ -70,7 +70,7 @@ fn every_shipped_policy_is_legal() {
 fn the_default_policy_has_every_key() {
     let spans = Spans::read(&read("policies/default.yaml"), &mut Faults::default());
     let keys = keys();
-    assert_eq!(keys.len(), 46);
+    assert_eq!(keys.len(), 52);
     for key in keys {
         assert!(spans.has(&key), "policies/default.yaml has no {key}");
     }
