@@ -67,7 +67,10 @@ fn without_full_ending(stem: &str) -> &str {
 #[must_use]
 pub fn variants_beside(full: &Path) -> Vec<PathBuf> {
     let names = QUANTIZATIONS.iter().filter_map(|kind| kind.file_name(full));
-    names.map(|name| full.with_file_name(name)).filter(|path| path != full).collect()
+    names
+        .map(|name| full.with_file_name(name))
+        .filter(|path| !path.as_os_str().eq_ignore_ascii_case(full))
+        .collect()
 }
 
 /// What people call llama.cpp's file type `number`.

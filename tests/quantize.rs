@@ -90,6 +90,31 @@ fn variants_are_made_load_and_answer() {
 }
 
 #[test]
+fn a_policy_finds_what_was_made() {
+    let folder = world();
+    let policy = |file: &str| {
+        let model = format!("name: m, context_tokens: 512, variants: {{ auto: '{file}' }}");
+        fs::write(folder.path().join("policy.yaml"), format!("models: [{{ {model} }}]\n")).unwrap();
+        run(folder.path(), &["check", "policy.yaml"])
+    };
+    let names = |output: &Output| -> Vec<String> {
+        let (out, err) = text(output);
+        assert!(output.status.success(), "{err}");
+        let lines = out.lines().filter_map(|line| line.trim().split_once(": weights "));
+        lines.map(|(name, _)| name.to_owned()).collect()
+    };
+    assert_eq!(names(&policy(FULL)), ["tidepool-3m-f16"]);
+    let output = quantize(folder.path(), &[FULL, "--types", "q4_k_m,q2_k,q8_0"]);
+    assert!(output.status.success(), "{}", text(&output).1);
+    let best_first = ["tidepool-3m-f16", "tidepool-3m-q8_0", "tidepool-3m-q4_k_m", "tidepool-3m-q2_k"];
+    assert_eq!(names(&policy(FULL)), best_first);
+    let missing = policy("other-f16.gguf");
+    let (_, err) = text(&missing);
+    assert!(missing.status.code() == Some(1) && err.contains("models.m.variants.auto: "), "{err}");
+    assert_eq!(names(&policy("embedded:tidepool-3m-f16.gguf")), best_first[..3]);
+}
+
+#[test]
 fn types_and_folder_are_chosen() {
     let folder = world();
     let models = tempfile::tempdir().unwrap();
