@@ -10,7 +10,8 @@ use std::time::SystemTime;
 
 use crate::chat::{ChatError, ChatTemplate};
 use crate::gguf::{self, GgufError, Header};
-use crate::policy::{ModelFile, ModelPolicy};
+use crate::policy::{ModelFile, ModelPolicy, VariantPolicy, Variants};
+use crate::quantization;
 use crate::units::{ByteCount, ModelName};
 
 /// llama.cpp rounds the positions of a sequence up to this.
@@ -108,6 +109,14 @@ pub enum CatalogError {
         /// What is wrong with the file.
         fault: GgufError,
     },
+    /// So is the full file that stands for all, or one that was found beside it.
+    #[error("models.{model}.variants.auto: {fault}")]
+    Found {
+        /// The model.
+        model: ModelName,
+        /// What is wrong with the file.
+        fault: GgufError,
+    },
     /// A slot cannot hold what the policy wants.
     #[error(
         "models.{model}: context_tokens ({wanted}) exceeds the {trained} positions that {variant} was trained for; \
@@ -172,17 +181,17 @@ impl Catalog {
 
 fn read_model(policy: &Arc<ModelPolicy>, unpacked: &Path) -> Result<CatalogModel, CatalogError> {
     let model = || policy.name.clone();
-    let mut variants = Vec::with_capacity(policy.variants.len());
+    let file_error = |fault| match policy.variants {
+        Variants::Listed(_) => CatalogError::File { model: model(), fault },
+        Variants::Auto(_) => CatalogError::Found { model: model(), fault },
+    };
+    let mut variants = Vec::new();
     let mut chat = None;
-    for variant in &policy.variants {
-        let path = match &variant.file {
-            ModelFile::Embedded(file) => unpacked.join(file),
-            ModelFile::Path(path) => path.clone(),
-        };
-        let header = gguf::read_file(&path).map_err(|fault| CatalogError::File { model: model(), fault })?;
+    for (name, path) in files(&policy.variants, unpacked) {
+        let header = gguf::read_file(&path).map_err(file_error)?;
         let trained = header.context_length_train;
         if policy.context_tokens > trained {
-            let (variant, wanted) = (variant.name.clone(), policy.context_tokens);
+            let (variant, wanted) = (name, policy.context_tokens);
             return Err(CatalogError::ContextTooLong { model: model(), variant, wanted, trained });
         }
         if chat.is_none() {
@@ -191,7 +200,7 @@ fn read_model(policy: &Arc<ModelPolicy>, unpacked: &Path) -> Result<CatalogModel
             chat = Some(template.map_err(|fault| CatalogError::Chat { model: model(), fault })?);
         }
         variants.push(CatalogVariant {
-            name: variant.name.as_str().into(),
+            name: name.into(),
             identity: FileIdentity::of(&path),
             path,
             weights_bytes: header.tensor_bytes,
@@ -200,6 +209,28 @@ fn read_model(policy: &Arc<ModelPolicy>, unpacked: &Path) -> Result<CatalogModel
     }
     let chat = chat.expect("a validated policy has a variant for each model");
     Ok(CatalogModel { policy: Arc::clone(policy), variants, chat })
+}
+
+/// The names and places of a model's variants, best first. A file that is found beside the full one, and not named, need
+/// not be there; if it is there, it has to be sound like any other.
+fn files(variants: &Variants, unpacked: &Path) -> Vec<(String, PathBuf)> {
+    let place = |variant: &VariantPolicy| {
+        let path = match &variant.file {
+            ModelFile::Embedded(file) => unpacked.join(file),
+            ModelFile::Path(path) => path.clone(),
+        };
+        (variant.name.clone(), path)
+    };
+    match variants {
+        Variants::Listed(listed) => listed.iter().map(place).collect(),
+        Variants::Auto(full) => {
+            let full = place(full);
+            let mut found = quantization::variants_beside(&full.1);
+            found.retain(|path| path.is_file());
+            let name = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            std::iter::once(full).chain(found.into_iter().map(|path| (name(&path), path))).collect()
+        }
+    }
 }
 
 fn chat_template(header: &Header) -> Result<ChatTemplate, ChatError> {
@@ -246,6 +277,40 @@ mod tests {
         ] {
             assert_eq!(model(rest).makes_the_same(&model("")), same, "{rest}");
         }
+    }
+
+    #[test]
+    fn variants_are_found_beside_the_full_file_whenever_files_are_read() {
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model");
+        let folder = tempfile::tempdir().unwrap();
+        let copy = |from: &str, to: &str| std::fs::copy(demo.join(from), folder.path().join(to)).unwrap();
+        let text = "models:\n- name: m\n  context_tokens: 1024\n  variants: {auto: a-F16.gguf}\n";
+        let read = || {
+            let policy = Policy::parse(text, "p", folder.path()).unwrap_or_else(|error| panic!("{error}"));
+            Catalog::read(&policy.models, folder.path())
+        };
+        let missing = &read().broken[0].reason;
+        assert!(
+            missing.starts_with("models.m.variants.auto: ") && missing.contains("a-F16.gguf"),
+            "{missing}"
+        );
+        copy("tidepool-3m-f16.gguf", "a-F16.gguf");
+        let alone = read();
+        let names = |catalog: &Catalog| -> Vec<String> {
+            catalog.models[0].variants.iter().map(|variant| variant.name.to_string()).collect()
+        };
+        assert_eq!(names(&alone), ["a-F16"]);
+        copy("tidepool-3m-q4_k_m.gguf", "a-q4_k_m.gguf");
+        copy("tidepool-3m-q8_0.gguf", "a-q8_0.gguf");
+        copy("tidepool-3m-q8_0.gguf", "b-q8_0.gguf");
+        copy("tidepool-3m-q8_0.gguf", ".a-q6_k.gguf.part");
+        std::fs::create_dir(folder.path().join("a-q2_k.gguf")).unwrap();
+        let three = read();
+        assert_eq!(names(&three), ["a-F16", "a-q8_0", "a-q4_k_m"]);
+        assert!(!three.models[0].makes_the_same(&alone.models[0]), "a reload follows");
+        std::fs::write(folder.path().join("a-q4_0.gguf"), "no model").unwrap();
+        let broken = &read().broken[0].reason;
+        assert!(broken.starts_with("models.m.variants.auto: ") && broken.contains("a-q4_0.gguf"), "{broken}");
     }
 
     #[test]

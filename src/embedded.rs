@@ -43,6 +43,12 @@ pub enum EmbeddedError {
     },
 }
 
+/// Whether the program carries a file of this name.
+#[must_use]
+pub fn carries(name: &str) -> bool {
+    FILES.iter().any(|(file, _)| *file == name)
+}
+
 /// The folder that embedded files are unpacked into.
 ///
 /// # Errors

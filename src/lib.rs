@@ -10,6 +10,7 @@ pub mod embedded;
 pub mod generation;
 pub mod gguf;
 pub mod policy;
+pub mod quantization;
 pub mod view;
 
 pub mod batching;

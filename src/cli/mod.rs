@@ -3,9 +3,12 @@
 mod bench;
 mod check;
 mod probe;
+mod progress;
+mod quantize;
 mod relaunch;
 mod serve;
 mod server;
+mod signals;
 mod watch;
 mod worker;
 
@@ -53,6 +56,15 @@ enum Command {
     },
     /// Measure what this machine computes, or how fast a server answers, alone or beside another one.
     Bench(bench::BenchArguments),
+    /// Make variants of a full model, with fewer bits for each weight.
+    ///
+    /// A variant is written beside the full file, under its name with the type in place of f16, f32 or bf16:
+    /// my-model-f16.gguf becomes my-model-q8_0.gguf. There a policy finds all of them with
+    /// `variants: { auto: my-model-f16.gguf }`. Under its name a file is complete, or it is not there.
+    Quantize(quantize::QuantizeArguments),
+    /// Make one variant for modelpool quantize, which starts this command by itself.
+    #[command(hide = true)]
+    QuantizeOne(quantize::QuantizeOneArguments),
     /// Hold a model for a server, which starts this command by itself.
     #[command(hide = true)]
     Worker(worker::WorkerArguments),
@@ -72,13 +84,15 @@ struct ServeArguments {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let is_worker = matches!(arguments.command, Some(Command::Worker(_)));
+    let is_worker = matches!(arguments.command, Some(Command::Worker(_) | Command::QuantizeOne(_)));
     start_log(is_worker);
     let outcome = match arguments.command {
         None => serve::run(&arguments.serve),
         Some(Command::Serve(serve)) => serve::run(&serve),
         Some(Command::Check { file }) => check::run(&file),
         Some(Command::Bench(bench)) => return exit_code(bench::run(&bench)),
+        Some(Command::Quantize(quantize)) => return exit_code(quantize::run(&quantize)),
+        Some(Command::QuantizeOne(order)) => quantize::run_one(&order),
         Some(Command::Worker(worker)) => worker::run(&worker),
     };
     exit_code(outcome.map(|()| ExitCode::SUCCESS))
@@ -90,6 +104,12 @@ fn exit_code(outcome: anyhow::Result<ExitCode>) -> ExitCode {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// This very program, also after its file was replaced by an update.
+fn own_program() -> std::io::Result<PathBuf> {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() { Ok(running) } else { std::env::current_exe() }
 }
 
 /// Prints to standard output. Nobody may be reading any more, which is no reason to fail.

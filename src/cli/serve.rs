@@ -1,14 +1,13 @@
 //! `modelpool serve`: a server that lives until a signal ends it, and follows its policy's file.
 
-use std::path::PathBuf;
-
 use anyhow::Context as _;
 use metrics::counter;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::server::{Server, ServerOptions, ShutDown};
+use super::signals::Signals;
 use super::watch::PolicyWatch;
-use super::{ServeArguments, print, read_policy, relaunch};
+use super::{ServeArguments, own_program, print, read_policy, relaunch};
 use crate::policy::Policy;
 use crate::telemetry::RELOADS;
 
@@ -22,12 +21,6 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
     let policy = read_policy(arguments)?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(serve(&policy, arguments))
-}
-
-/// This very program, also after its file was replaced by an update.
-fn own_program() -> std::io::Result<PathBuf> {
-    let running = PathBuf::from("/proc/self/exe");
-    if running.exists() { Ok(running) } else { std::env::current_exe() }
 }
 
 /// Follows the policy's file and SIGHUP until a signal ends the server; gives the part that ended by itself, if one
@@ -132,37 +125,4 @@ fn announce(policy: &Policy, server: &Server) {
         "{text}\n  curl -N http://{address}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'\n\n"
     );
     print(&text);
-}
-
-/// The signals that end a server.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) -> Ending {
-        tokio::select! {
-            _ = self.terminate.recv() => Ending(SignalKind::terminate()),
-            _ = self.interrupt.recv() => Ending(SignalKind::interrupt()),
-        }
-    }
-}
-
-/// A signal that came.
-struct Ending(SignalKind);
-
-impl Ending {
-    fn name(&self) -> &'static str {
-        if self.0 == SignalKind::terminate() { "SIGTERM" } else { "SIGINT" }
-    }
-
-    /// 128 and the signal's number, as shells report a program that a signal ended.
-    fn exit_code(&self) -> i32 {
-        128 + self.0.as_raw_value()
-    }
 }

@@ -22,8 +22,9 @@ use crate::control::driver::{Controller, Reload, Setup};
 use crate::embedded;
 use crate::engine::llama::{LlamaLoader, compute_devices};
 use crate::gpu;
-use crate::policy::{Isolation, ModelFile, Policy, ServerPolicy};
+use crate::policy::{Isolation, ModelFile, ModelPolicy, Policy, ServerPolicy, Variants};
 use crate::pool::Pool;
+use crate::quantization;
 use crate::telemetry;
 use crate::units::DeviceId;
 use crate::worker::process::{ProcessOptions, ProcessSpawner};
@@ -92,20 +93,33 @@ pub(super) fn usable_cpu_threads(policy: &Policy) -> u32 {
 ///
 /// An embedded file that cannot be unpacked.
 pub(super) fn read_catalog(policy: &Policy) -> anyhow::Result<Catalog> {
-    let files = policy.models.iter().flat_map(|model| &model.variants);
-    let embedded: Vec<&str> = files
-        .filter_map(
-            |variant| if let ModelFile::Embedded(name) = &variant.file { Some(name.as_str()) } else { None },
-        )
-        .collect();
+    let embedded: Vec<String> = policy.models.iter().flat_map(|model| embedded_files(model)).collect();
     let mut folder = PathBuf::new();
     if !embedded.is_empty() {
         folder = embedded::cache_folder()?;
         for name in embedded {
-            embedded::unpack(name, &folder)?;
+            embedded::unpack(&name, &folder)?;
         }
     }
     Ok(Catalog::read(&policy.models, &folder))
+}
+
+/// The files of a model that the program carries; of variants that are to be found, those that it carries, too.
+fn embedded_files(model: &ModelPolicy) -> Vec<String> {
+    let name = |file: &ModelFile| match file {
+        ModelFile::Embedded(name) => Some(name.clone()),
+        ModelFile::Path(_) => None,
+    };
+    match &model.variants {
+        Variants::Listed(listed) => listed.iter().filter_map(|variant| name(&variant.file)).collect(),
+        Variants::Auto(full) => {
+            let full = name(&full.file);
+            let beside = full.iter().flat_map(|name| quantization::variants_beside(Path::new(name)));
+            let beside = beside.filter_map(|path| path.into_os_string().into_string().ok());
+            let carried: Vec<String> = beside.filter(|name| embedded::carries(name)).collect();
+            full.into_iter().chain(carried).collect()
+        }
+    }
 }
 
 /// Why models cannot be served, one line for each.

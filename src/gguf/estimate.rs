@@ -14,6 +14,10 @@ const F16_BYTES: u64 = 2;
 /// How many values of the KV cache stand together in its types: llama.cpp quantizes blocks of 32.
 const BLOCK_VALUES: u64 = 32;
 
+/// Bits of a weight, times 100, in the type that llama.cpp falls back to, and in the one where no other fits.
+const Q8_0_BITS_TIMES_100: u64 = 850;
+const F16_BITS_TIMES_100: u64 = 1600;
+
 /// An amount of memory, by where llama.cpp puts it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Placed {
@@ -120,6 +124,21 @@ impl Header {
     pub fn attention_mask_bytes(&self, context_tokens: u64, ubatch_tokens: u32) -> ByteCount {
         let cells = context_tokens.saturating_mul(ubatch_tokens.into());
         ByteCount(cells.saturating_mul(F32_BYTES + F16_BYTES))
+    }
+
+    /// The most bytes of the file that quantizing this one makes, whose weights take `bits_times_100 / 100` bits each
+    /// at the most.
+    #[must_use]
+    pub fn quantized_bytes(&self, bits_times_100: u64) -> ByteCount {
+        let weights = &self.weights;
+        let bits = [
+            (weights.any_type, bits_times_100),
+            (weights.byte_types, bits_times_100.max(Q8_0_BITS_TIMES_100)),
+            (weights.no_type, bits_times_100.max(F16_BITS_TIMES_100)),
+        ];
+        let bytes = bits.map(|(count, bits)| ByteCount(count.saturating_mul(bits).div_ceil(800)));
+        let metadata = self.file_bytes.saturating_sub(self.tensor_bytes);
+        bytes.into_iter().sum::<ByteCount>() + ByteCount(weights.kept_bytes) + metadata
     }
 
     /// The first layer on the GPU; the number of layers where there is none. The output comes first.

@@ -22,8 +22,9 @@ const ENTRY_BYTES_MIN: u64 = 8 + 4 + 1;
 /// Keys whose text is kept.
 const TEXTS: [&str; 3] = ["general.architecture", "general.name", "tokenizer.chat_template"];
 /// Keys whose number or flag is kept.
-const NUMBERS: [&str; 6] = [
+const NUMBERS: [&str; 7] = [
     "general.alignment",
+    "general.file_type",
     "split.count",
     "split.no",
     "tokenizer.ggml.add_bos_token",

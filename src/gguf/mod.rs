@@ -30,6 +30,7 @@ pub use self::estimate::Placed;
 use self::metadata::Metadata;
 use self::source::Source;
 use self::tensors::TensorSums;
+pub use self::tensors::Weights;
 
 /// The most bytes that metadata and tensor descriptions may take, 128 MiB.
 ///
@@ -85,6 +86,10 @@ pub struct Header {
     pub layer_bytes: Vec<ByteCount>,
     /// Bytes of the token embedding, which llama.cpp keeps on the host.
     pub embedding_bytes: ByteCount,
+    /// llama.cpp's number for the file's type (`enum llama_ftype`), if the file says.
+    pub file_type: Option<u32>,
+    /// What quantization can make of its weights.
+    pub weights: Weights,
     /// Whether the token embedding is the output matrix too; a GPU then holds a second copy of it.
     pub ties_output: bool,
     /// Length of the file, or of all its shards.
@@ -237,6 +242,8 @@ impl Scan {
             tensor_bytes: ByteCount(self.tensors.bytes),
             layer_bytes,
             embedding_bytes: ByteCount(self.tensors.embedding_bytes),
+            file_type: metadata.number("general.file_type")?,
+            weights: self.tensors.weights,
             ties_output: !self.tensors.has_output,
             file_bytes: ByteCount(self.file_bytes),
             split_count,

@@ -15,6 +15,28 @@ const NAME_BYTES_MAX: u64 = 63;
 const DIMENSIONS_MAX: u32 = 4;
 /// The fewest bytes of a description: length of the name, dimensions, type and offset.
 const DESCRIPTION_BYTES_MIN: u64 = 8 + 4 + 4 + 8;
+/// Padding after a tensor in a file that llama.cpp writes is less than this.
+const PADDING_BYTES_MAX: u64 = 32;
+/// Parts of the names of matrices that llama.cpp never quantizes. It knows more of them, all small.
+const KEPT_NAMES: [&str; 2] = ["_norm.weight", "ffn_gate_inp.weight"];
+/// Matrices that llama.cpp gives more bits than the type's own.
+const BYTE_NAMES: [&str; 3] = ["token_embd.weight", "per_layer_token_embd.weight", "output.weight"];
+
+/// The weights of a model, by what quantization can make of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weights {
+    /// Weights in rows that are a multiple of 256 long: any type can hold them.
+    pub any_type: u64,
+    /// Weights in rows that are a multiple of 32 long, and those of token embedding and output: they take 8.5 bits at
+    /// the most, if not the type's own.
+    pub byte_types: u64,
+    /// Weights in other rows: they stay at 16 bits.
+    pub no_type: u64,
+    /// Bytes of what is never quantized, and the most padding that all tensors can have.
+    pub kept_bytes: u64,
+    /// Tensors that are quantized already.
+    pub quantized_tensors: u64,
+}
 
 /// What the tensors of one file, or of all shards, take.
 #[derive(Debug, Default)]
@@ -27,6 +49,8 @@ pub(super) struct TensorSums {
     pub embedding_bytes: u64,
     /// Whether there is an output matrix of its own.
     pub has_output: bool,
+    /// What quantization can make of them.
+    pub weights: Weights,
     layers: Vec<u64>,
 }
 
@@ -42,6 +66,7 @@ impl TensorSums {
         self.bytes = self.bytes.saturating_add(shard.bytes);
         self.embedding_bytes = self.embedding_bytes.saturating_add(shard.embedding_bytes);
         self.has_output |= shard.has_output;
+        self.weights.absorb(&shard.weights);
         for (layer, bytes) in shard.layers.iter().enumerate() {
             self.add_to_layer(layer, *bytes);
         }
@@ -71,6 +96,38 @@ impl TensorSums {
     }
 }
 
+impl Weights {
+    fn absorb(&mut self, other: &Self) {
+        let Self { any_type, byte_types, no_type, kept_bytes, quantized_tensors } = other;
+        for (own, others) in [
+            (&mut self.any_type, any_type),
+            (&mut self.byte_types, byte_types),
+            (&mut self.no_type, no_type),
+            (&mut self.kept_bytes, kept_bytes),
+            (&mut self.quantized_tensors, quantized_tensors),
+        ] {
+            *own = own.saturating_add(*others);
+        }
+    }
+
+    fn add(&mut self, tensor: &Tensor) {
+        let Tensor { name, bytes, row, rows, .. } = tensor;
+        self.quantized_tensors += u64::from(tensor.is_quantized);
+        self.kept_bytes = self.kept_bytes.saturating_add(PADDING_BYTES_MAX);
+        let kept = || KEPT_NAMES.iter().any(|part| name.contains(part));
+        let (group, amount) = if tensor.dimensions < 2 || !name.ends_with("weight") || kept() {
+            (&mut self.kept_bytes, *bytes)
+        } else if !row.is_multiple_of(32) {
+            (&mut self.no_type, row.saturating_mul(*rows))
+        } else if !row.is_multiple_of(256) || BYTE_NAMES.contains(&name.as_str()) {
+            (&mut self.byte_types, row.saturating_mul(*rows))
+        } else {
+            (&mut self.any_type, row.saturating_mul(*rows))
+        };
+        *group = group.saturating_add(amount);
+    }
+}
+
 /// Reads `count` descriptions and checks that the tensors lie inside the file.
 pub(super) fn read(
     source: &mut Source<impl Read + Seek>,
@@ -95,6 +152,7 @@ pub(super) fn read(
         };
         next_offset = padded;
         sums.add(&tensor.name, tensor.bytes);
+        sums.weights.add(&tensor);
         last = Some((tensor.name, end));
     }
     if let Some((name, end)) = last {
@@ -114,6 +172,12 @@ fn truncated(tensor: &str, end: u64, file_bytes: u64) -> Fault {
 
 struct Tensor {
     name: String,
+    dimensions: u32,
+    /// Numbers in a row.
+    row: u64,
+    rows: u64,
+    /// Whether several numbers share something, which is what ggml calls quantized.
+    is_quantized: bool,
     bytes: u64,
     offset: u64,
 }
@@ -130,13 +194,13 @@ impl Tensor {
             return Err(bad_shape(format!("{dimensions} dimensions"), expected));
         }
         let mut row = 1_u64;
-        let mut rows = Some(1_u64);
+        let mut all_rows = Some(1_u64);
         for dimension in 0..dimensions {
             let length = source.u64(what)?;
             if dimension == 0 {
                 row = length;
             } else {
-                rows = rows.and_then(|rows| rows.checked_mul(length));
+                all_rows = all_rows.and_then(|rows| rows.checked_mul(length));
             }
         }
         let type_id = source.u32(what)?;
@@ -147,12 +211,14 @@ impl Tensor {
             let expected = format!("a multiple of {block}");
             return Err(bad_shape(format!("rows of {row} numbers"), expected));
         }
-        let bytes =
-            rows.and_then(|rows| (row / block).checked_mul(rows)).and_then(|n| n.checked_mul(block_bytes));
-        let bytes = bytes.filter(|bytes| i64::try_from(*bytes).is_ok()).ok_or_else(|| {
+        let size = all_rows.and_then(|rows| {
+            let bytes = (row / block).checked_mul(rows)?.checked_mul(block_bytes)?;
+            i64::try_from(bytes).is_ok().then_some((rows, bytes))
+        });
+        let (rows, bytes) = size.ok_or_else(|| {
             bad_shape(format!("rows of {row} numbers times other dimensions"), "under 2^63 bytes".to_owned())
         })?;
-        Ok(Self { name, bytes, offset })
+        Ok(Self { name, dimensions, row, rows, is_quantized: block > 1, bytes, offset })
     }
 }
 

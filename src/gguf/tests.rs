@@ -103,6 +103,50 @@ fn two_layers_with_tensor() -> Builder {
 }
 
 #[test]
+fn what_quantization_makes_is_foreseen() {
+    let full = read_file(&demo("tidepool-3m-f16.gguf")).unwrap();
+    assert_eq!((full.file_type, full.weights.quantized_tensors), (Some(1), 0));
+    let all = full.weights.any_type + full.weights.byte_types;
+    // Two bytes of each weight that may change, four of each that stays.
+    assert!(all * 2 < full.tensor_bytes.0 && full.tensor_bytes.0 < all * 2 + full.weights.kept_bytes);
+    for (file, file_type, bits_times_100) in
+        [("tidepool-3m-q8_0.gguf", 7, 850), ("tidepool-3m-q4_k_m.gguf", 15, 520)]
+    {
+        let made = read_file(&demo(file)).unwrap();
+        assert_eq!(made.file_type, Some(file_type));
+        assert!(made.weights.quantized_tensors > 0);
+        let foreseen = full.quantized_bytes(bits_times_100);
+        let (least, most) = (made.file_bytes, ByteCount(made.file_bytes.0 * 5 / 4));
+        assert!((least..most).contains(&foreseen), "{file}: {foreseen} of {least}");
+    }
+}
+
+#[test]
+fn the_shapes_and_names_of_tensors_say_what_becomes_of_them() {
+    let tensors = [
+        ("token_embd.weight", [256, 4], 1, 2048, Weights { byte_types: 1024, ..Weights::default() }),
+        ("blk.0.ffn_up.weight", [256, 4], 1, 2048, Weights { any_type: 1024, ..Weights::default() }),
+        ("blk.0.ffn_up.weight", [96, 4], 1, 768, Weights { byte_types: 384, ..Weights::default() }),
+        ("blk.0.ffn_up.weight", [8, 4], 0, 128, Weights { no_type: 32, ..Weights::default() }),
+        ("blk.0.attn_norm.weight", [256, 4], 0, 4096, Weights { kept_bytes: 4096, ..Weights::default() }),
+        ("blk.0.ffn_up.bias", [256, 4], 0, 4096, Weights { kept_bytes: 4096, ..Weights::default() }),
+        (
+            "blk.0.ffn_up.weight",
+            [32, 4],
+            8,
+            136,
+            Weights { byte_types: 128, quantized_tensors: 1, ..Weights::default() },
+        ),
+    ];
+    for (name, shape, type_id, bytes, expected) in tensors {
+        let header = read_bytes(&two_layers().tensor(name, &shape, type_id, 0, bytes).build()).unwrap();
+        let padding = 32;
+        let expected = Weights { kept_bytes: expected.kept_bytes + padding, ..expected };
+        assert_eq!(header.weights, expected, "{name} {shape:?}");
+    }
+}
+
+#[test]
 fn the_demo_model_is_understood() {
     for (file, file_bytes, tensor_bytes) in [
         ("tidepool-3m-f16.gguf", 7_413_024, 7_349_248),

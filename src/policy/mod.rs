@@ -12,7 +12,6 @@
 mod error;
 mod path;
 mod raw;
-mod scale;
 mod section;
 mod spans;
 mod suggest;
@@ -31,7 +30,7 @@ pub use error::{Fault, PolicyError};
 pub use types::{
     ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation, KvCacheType, MemoryLimit,
     ModelFile, ModelPolicy, Policy, Pooling, PrefixCachePolicy, Quality, QueuePolicy, SamplingPolicy,
-    ScalePolicy, ServerPolicy, VariantPolicy, WatchdogPolicy,
+    ScalePolicy, ServerPolicy, VariantPolicy, Variants, WatchdogPolicy,
 };
 
 use error::Faults;

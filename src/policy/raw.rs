@@ -4,6 +4,8 @@
 //! One fault does not hide the next: the node that serde refuses is noted and left out, and the rest is
 //! read again.
 
+mod variants;
+
 use std::fmt;
 
 use serde::Deserialize;
@@ -13,6 +15,7 @@ use serde_yaml::{Mapping, Value};
 use super::error::{Faults, MAX_FAULTS};
 use super::path::{Position, Step, YamlPath, shown_text};
 use super::suggest::unknown_key;
+pub(super) use variants::RawVariants;
 
 /// Declares sections: mappings in which every key may be absent, and no other key may be present.
 macro_rules! sections {
@@ -44,7 +47,7 @@ sections! {
     }
     RawModel {
         name: Given,
-        variants: Vec<Option<RawVariant>>,
+        variants: RawVariants,
         context_tokens: Given,
         slots: Given,
         isolation: Given,
@@ -58,6 +61,9 @@ sections! {
     }
     RawVariant {
         path: Given,
+    }
+    RawAuto {
+        auto: Given,
     }
     RawEngine {
         gpu_layers: Given,

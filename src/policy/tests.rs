@@ -10,6 +10,7 @@ use crate::units::ByteCount;
 
 mod engine;
 mod shipped;
+mod variants;
 
 /// A model with nothing but what is required, as the last lines of a policy.
 const MODEL: &str = "models:\n- name: m\n  variants: [{path: m.gguf}]\n";
@@ -224,7 +225,7 @@ colour: blue
          raise max_instances or lower min_instances",
             &format!("16:3: models[1]: {mapping} \"nonsense\""),
             "17:3: models[2].name: \"a\" is the name of models[0] too; give each model its own name",
-            "18:3: models[2].variants: expected a list (`- ` lines), got \"none\"",
+            "18:3: models[2].variants: expected a list (`- ` lines) or `auto: FILE`, got \"none\"",
             "19:1: colour: unknown key; known here: server, devices, models",
         ],
     );
@@ -320,7 +321,8 @@ fn files_that_cannot_be_read_say_why() {
         assert_eq!(error, format!("{}: cannot read the policy: {expected}", folder.join(name).display()));
     }
     let policy = read("good.yaml").expect("a legal policy");
-    assert_eq!(policy.models[0].variants[0].file, ModelFile::Path(folder.join("m.gguf")));
+    let file = ModelFile::Path(folder.join("m.gguf"));
+    assert_eq!(policy.models[0].variants, Variants::Listed(vec![VariantPolicy { name: "m".into(), file }]));
     fs::remove_dir_all(&folder).expect("removed");
 }
 
@@ -372,11 +374,11 @@ models:
     let variant = |name: &str, file| VariantPolicy { name: name.to_owned(), file };
     assert_eq!(
         policy.models[0].variants,
-        [
+        Variants::Listed(vec![
             variant("a.b", ModelFile::Path("/abs/a.b.gguf".into())),
             variant("c", ModelFile::Embedded("c.gguf".to_owned())),
             variant("d", ModelFile::Path("/base/sub/d.gguf".into())),
-        ]
+        ])
     );
 }
 

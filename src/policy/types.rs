@@ -81,8 +81,8 @@ impl MemoryLimit {
 pub struct ModelPolicy {
     /// The name that clients ask for.
     pub name: ModelName,
-    /// The model's files, best first; 1 to 16.
-    pub variants: Vec<VariantPolicy>,
+    /// The model's files.
+    pub variants: Variants,
     /// Context of one slot in tokens: prompt and output together.
     pub context_tokens: u32,
     /// Sequences that one instance decodes together.
@@ -112,6 +112,16 @@ pub enum Isolation {
     Process,
     /// In threads of the server: an abort of llama.cpp ends the server.
     Thread,
+}
+
+/// Which files serve a model.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Variants {
+    /// These, best first; 1 to 16.
+    Listed(Vec<VariantPolicy>),
+    /// This one, which is full, and then those beside it that have the names of variants of it. Which those are, is
+    /// seen when the files are read.
+    Auto(VariantPolicy),
 }
 
 /// One GGUF file of a model.

@@ -4,6 +4,9 @@
 //! them for people, and tests compare. Every fault is noted before the policy is given up: each function
 //! reads all its keys first and uses `?` only to build its result.
 
+mod scale;
+mod variants;
+
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -14,22 +17,18 @@ use crate::units::{ByteCount, ModelName};
 
 use super::error::Faults;
 use super::path::YamlPath;
-use super::raw::{
-    Given, RawDevices, RawEngine, RawModel, RawPolicy, RawPrefixCache, RawSampling, RawServer, RawVariant,
-};
-use super::scale::{model_devices, queue, scale, watchdog};
+use super::raw::{Given, RawDevices, RawEngine, RawModel, RawPolicy, RawPrefixCache, RawSampling, RawServer};
 use super::section::{Section, above_to, amount, from_to};
 use super::types::{
     ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation, KvCacheType, MemoryLimit,
-    ModelFile, ModelPolicy, Policy, Pooling, PrefixCachePolicy, SamplingPolicy, ServerPolicy, VariantPolicy,
+    ModelPolicy, Policy, Pooling, PrefixCachePolicy, SamplingPolicy, ServerPolicy,
 };
+use scale::{model_devices, queue, scale, watchdog};
 
-/// Most variants of one model: more than there are quantizations worth keeping.
-const MAX_VARIANTS: usize = 16;
 /// Most tokens in one instance, all slots together: llama.cpp numbers them with signed 32-bit integers.
 const MAX_INSTANCE_TOKENS: u64 = i32::MAX as u64;
-pub(super) const HOUR_MS: u64 = 3_600_000;
-pub(super) const DAY_MS: u64 = 24 * HOUR_MS;
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// The policy that `raw` states, or `None` if a fault was noted.
 pub(super) fn policy(raw: RawPolicy, base_dir: &Path, faults: &mut Faults) -> Option<Policy> {
@@ -149,7 +148,7 @@ fn model(raw: RawModel, at: &YamlPath, base_dir: &Path, faults: &mut Faults) -> 
             );
         }
     }
-    let variants = variants(raw.variants.unwrap_or_default(), &at.key("variants"), base_dir, faults);
+    let variants = variants::variants(raw.variants, &at.key("variants"), base_dir, faults);
     let devices = model_devices(raw.devices.as_deref(), &at.key("devices"), faults);
     let engine = engine(&raw.engine.unwrap_or_default(), &at.key("engine"), faults);
     let sampling = sampling(&raw.sampling.unwrap_or_default(), at.key("sampling"), faults);
@@ -180,57 +179,6 @@ fn name(given: Option<&Given>, section: &mut Section<'_>) -> Option<ModelName> {
         return Some(ModelName::new(name));
     }
     section.refuse("name", what, given?)
-}
-
-fn variants(
-    raw: Vec<Option<RawVariant>>,
-    at: &YamlPath,
-    base_dir: &Path,
-    faults: &mut Faults,
-) -> Option<Vec<VariantPolicy>> {
-    if raw.is_empty() {
-        faults.add_missing(at.clone(), "list at least one file, such as `- path: model.gguf`");
-        return None;
-    }
-    if raw.len() > MAX_VARIANTS {
-        let message =
-            format!("{} variants are more than {MAX_VARIANTS}; keep those that are needed", raw.len());
-        faults.add(at.clone(), message);
-    }
-    let mut first_uses = HashMap::new();
-    let mut variants = Vec::new();
-    for (index, raw) in raw.into_iter().enumerate() {
-        let at = at.index(index);
-        let Some(raw) = raw else {
-            faults.add_missing(at, "give `path`, or remove this element");
-            continue;
-        };
-        let mut section = Section::new(at, faults);
-        let variant = variant(&raw, base_dir, &mut section);
-        if let Some(VariantPolicy { name, .. }) = &variant {
-            let first = *first_uses.entry(name.clone()).or_insert(index);
-            if first != index {
-                let message =
-                    format!("variants[{first}] is called {name:?} too; rename or remove one of the files");
-                section.note::<()>("path", message);
-            }
-        }
-        variants.push(variant);
-    }
-    variants.into_iter().collect()
-}
-
-fn variant(raw: &RawVariant, base_dir: &Path, section: &mut Section<'_>) -> Option<VariantPolicy> {
-    let what = "the path of a GGUF file, or embedded:NAME";
-    let path = section.text("path", raw.path.as_ref(), what)?;
-    let (file_name, file) = match path.strip_prefix("embedded:") {
-        Some(name) => (name, ModelFile::Embedded(name.to_owned())),
-        None => (path, ModelFile::Path(base_dir.join(path))),
-    };
-    match Path::new(file_name).file_stem() {
-        Some(stem) => Some(VariantPolicy { name: stem.to_string_lossy().into_owned(), file }),
-        None => section.refuse("path", what, raw.path.as_ref()?),
-    }
 }
 
 fn engine(raw: &RawEngine, at: &YamlPath, faults: &mut Faults) -> Option<EnginePolicy> {

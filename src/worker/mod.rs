@@ -16,7 +16,7 @@ pub mod thread;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use exit::{ExitReason, Kill};
+pub use exit::{ExitReason, Kill, describe};
 pub use gate::CpuGate;
 
 use crate::engine::{ContextSpec, EngineError, WeightsSpec};

@@ -125,6 +125,7 @@ fn another_process(role: &str) {
 fn confinement(folder: &Path, gpu: bool) -> Confinement {
     Confinement {
         model_files: vec![folder.join("link.gguf")],
+        written_files: vec![folder.join("output.gguf")],
         gpu,
         libraries: vec![folder.join("backends")],
         memory_limit_bytes: Some(1 << 30),
@@ -141,6 +142,7 @@ fn try_everything(folder: &Path, confined: &Confined) {
         ("read link", folder.join("link.gguf")),
         ("read back end", folder.join("backends/libggml-x.so")),
         ("read neighbour", folder.join("other.gguf")),
+        ("read output", folder.join("output.gguf")),
         ("read passwd", "/etc/passwd".into()),
         ("read parent's environment", format!("/proc/{}/environ", parent.as_raw_pid()).into()),
         ("read parent's command line", format!("/proc/{}/cmdline", parent.as_raw_pid()).into()),
@@ -157,6 +159,7 @@ fn try_everything(folder: &Path, confined: &Confined) {
     let mut write = OpenOptions::new();
     write.write(true);
     tell("write model", outcome(write.open(&model)));
+    tell("write output", outcome(write.clone().truncate(true).open(folder.join("output.gguf"))));
     tell("write back end", outcome(write.open(folder.join("backends/libggml-x.so"))));
     tell("write null", outcome(write.open("/dev/null")));
     tell("name thread", outcome(write.open(own_thread("comm"))));
@@ -190,12 +193,12 @@ fn try_everything(folder: &Path, confined: &Confined) {
     thread::sleep(PATIENCE * 2);
 }
 
-/// A folder with a model, a link to it, another model and a folder of back ends.
+/// A folder with a model, a link to it, another model, a file to write and a folder of back ends.
 fn models() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = |name| folder.path().join(name);
     fs::create_dir(path("backends")).unwrap();
-    for name in ["model.gguf", "other.gguf", "backends/libggml-x.so"] {
+    for name in ["model.gguf", "other.gguf", "output.gguf", "backends/libggml-x.so"] {
         fs::write(path(name), "x").unwrap();
     }
     std::os::unix::fs::symlink("model.gguf", path("link.gguf")).unwrap();
@@ -224,7 +227,7 @@ fn is_held_fully(told: &BTreeMap<String, String>) -> bool {
     full
 }
 
-const ALLOWED: [&str; 11] = [
+const ALLOWED: [&str; 12] = [
     "read model",
     "read link",
     "read back end",
@@ -234,11 +237,13 @@ const ALLOWED: [&str; 11] = [
     "read own threads' status",
     "read mounts",
     "read libraries",
+    "write output",
     "write null",
     "signal itself",
 ];
-const DENIED: [&str; 14] = [
+const DENIED: [&str; 15] = [
     "read neighbour",
+    "read output",
     "read passwd",
     "read parent's environment",
     "read parent's command line",

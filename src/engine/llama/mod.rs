@@ -6,6 +6,7 @@
 mod backend;
 mod grammar;
 mod kept;
+mod quantize;
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,7 @@ use llama_cpp_2::token::LlamaToken;
 pub use backend::compute_devices;
 use backend::{backend, gpu_indices};
 use kept::{Kept, KeptTexts};
+pub use quantize::{QuantizeError, quantize};
 
 use super::{BatchToken, Context, ContextSpec, EngineError, Loader, Vocabulary, Weights, WeightsSpec};
 use crate::generation::{GenerationError, Grammar, Token};

@@ -155,6 +155,7 @@ fn confine_to(order: &LoadOrder) {
     let path = order.weights().path;
     let confined = confine(&Confinement {
         model_files: gguf::files_of(&path),
+        written_files: Vec::new(),
         gpu: order.device != DeviceId::Host,
         libraries: library_folders(),
         memory_limit_bytes: order.memory_limit_bytes,
@@ -163,7 +164,7 @@ fn confine_to(order: &LoadOrder) {
 }
 
 /// Folders from which back ends of llama.cpp may be loaded: the one named, and the program's own.
-fn library_folders() -> Vec<PathBuf> {
+pub fn library_folders() -> Vec<PathBuf> {
     let named = std::env::var_os("MODELPOOL_BACKENDS").map(PathBuf::from);
     let own = std::env::current_exe().ok().and_then(|exe| exe.parent().map(PathBuf::from));
     let listed = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();

@@ -211,6 +211,26 @@ impl fmt::Display for Time {
     }
 }
 
+/// How a process that is no worker ended, though it should have done its work: in words, for an error.
+#[must_use]
+pub fn describe(status: ExitStatus, last_lines: &[String]) -> String {
+    let ended = match Ended::from(status) {
+        Ended::Code(code) => format!("it exited with code {code}"),
+        Ended::Signal(signal::XFSZ) => {
+            "it may not write files of this size; raise that limit (ulimit -f)".to_owned()
+        }
+        Ended::Signal(signal::KILL) => {
+            "it was killed by SIGKILL, by the kernel if memory is short, or from outside".to_owned()
+        }
+        Ended::Signal(signal) => format!("it was ended by {}", Signal(signal)),
+        Ended::Unknown => "it ended, the system does not say how".to_owned(),
+    };
+    match message::most_telling(last_lines) {
+        words if words.is_empty() => ended,
+        words => format!("{ended}: {words}"),
+    }
+}
+
 /// Says why it ended.
 pub fn classify(evidence: &Evidence<'_>) -> ExitReason {
     match evidence.killed {

@@ -18,12 +18,14 @@ pub(super) const KILL: i32 = 9;
 const TERM: i32 = 15;
 /// A limit on processor time.
 const XCPU: i32 = 24;
+/// A limit on the size of files.
+pub(super) const XFSZ: i32 = 25;
 
 /// Systems differ in these two.
 const BUS: i32 = if cfg!(target_os = "linux") { 7 } else { 10 };
 const SYS: i32 = if cfg!(target_os = "linux") { 31 } else { 12 };
 
-const NAMES: [(i32, &str); 15] = [
+const NAMES: [(i32, &str); 16] = [
     (HUP, "SIGHUP"),
     (INT, "SIGINT"),
     (QUIT, "SIGQUIT"),
@@ -38,6 +40,7 @@ const NAMES: [(i32, &str); 15] = [
     (14, "SIGALRM"),
     (TERM, "SIGTERM"),
     (XCPU, "SIGXCPU"),
+    (XFSZ, "SIGXFSZ"),
     (SYS, "SIGSYS"),
 ];
 

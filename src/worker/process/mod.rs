@@ -91,16 +91,19 @@ impl ProcessSpawner {
         let mut command = Command::new(&self.options.program);
         command.arg("worker").arg("--parent").arg(std::process::id().to_string());
         command.arg0("modelpool-worker");
-        command
-            .env_clear()
-            .envs(ENVIRONMENT)
-            .envs(inherited())
-            .envs(self.options.environment.iter().cloned());
+        command.env_clear().envs(environment()).envs(self.options.environment.iter().cloned());
         command.stdin(Stdio::from(OwnedFd::from(socket))).stdout(Stdio::null()).stderr(Stdio::piped());
         // Ctrl-C in a terminal is for the server, which lets its workers finish.
         command.process_group(0).kill_on_drop(true);
         command
     }
+}
+
+/// The whole environment of a process that runs llama.cpp.
+pub fn environment() -> impl Iterator<Item = (OsString, OsString)> {
+    let given = ENVIRONMENT.into_iter().map(|(name, value)| (name.into(), value.into()));
+    // What is inherited comes last, and wins.
+    given.chain(inherited())
 }
 
 fn inherited() -> impl Iterator<Item = (OsString, OsString)> {

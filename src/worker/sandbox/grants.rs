@@ -141,7 +141,8 @@ fn of_gpus(surroundings: &Surroundings) -> Vec<Entry> {
 pub(super) fn of_the_worker(confinement: &Confinement) -> Vec<Entry> {
     let files = confinement.model_files.iter().map(|path| (path.clone(), Grant::ReadOne));
     let libraries = confinement.libraries.iter().map(|path| (path.clone(), Grant::Read));
-    files.chain(libraries).collect()
+    let written = confinement.written_files.iter().map(|path| (path.clone(), Grant::Write));
+    files.chain(written).chain(libraries).collect()
 }
 
 /// What is in `folder` under a name that begins with `prefix`.

@@ -24,6 +24,8 @@ const MAX_OPEN_FILES: u64 = 1024;
 pub struct Confinement {
     /// The files of its model. A link is followed, so that the file behind it can be read through the link.
     pub model_files: Vec<PathBuf>,
+    /// Files that it may write, but not read; they must be there.
+    pub written_files: Vec<PathBuf>,
     /// Whether it uses a GPU, and so its devices and its driver's files.
     pub gpu: bool,
     /// Folders from which libraries may be loaded, besides the system's: loadable ggml back ends.

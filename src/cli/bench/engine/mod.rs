@@ -24,7 +24,7 @@ use report::{Answers, Decode, Figures, Mixed, Prefill, Sampling};
 use subject::Subject;
 
 use super::INTERRUPTED;
-use super::progress::Progress;
+use crate::cli::progress::Progress;
 use crate::cli::{print, relaunch};
 use crate::engine::llama::LlamaLoader;
 use crate::engine::{Context, ContextSpec, EngineError, Loader as _, Weights};

@@ -13,7 +13,7 @@ use super::arrivals::Arrivals;
 use super::ask::Asker;
 use super::prompts::Prompts;
 use super::report::{self, Limit, Load};
-use crate::cli::bench::progress::Progress;
+use crate::cli::progress::Progress;
 
 /// Outcomes that wait to be counted.
 const OUTCOMES: usize = 1024;

@@ -19,9 +19,9 @@ use anyhow::Context as _;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::progress::Progress;
 use super::{INTERRUPTED, Interrupt};
 use crate::cli::print;
+use crate::cli::progress::Progress;
 use answer::Failure;
 use arguments::Endpoint;
 pub(super) use arguments::ServerArguments;

@@ -1,13 +1,13 @@
-//! The rules of a model's place in the pool: `devices`, `scale`, `queue` and `watchdog`; see [`validate`](super::validate).
+//! The rules of a model's place in the pool: `devices`, `scale`, `queue` and `watchdog`; see [`validate`](super).
 
 use std::time::Duration;
 
-use super::error::Faults;
-use super::path::YamlPath;
-use super::raw::{Given, RawQueue, RawScale, RawWatchdog};
-use super::section::{Section, from_to};
-use super::types::{Quality, QueuePolicy, ScalePolicy, WatchdogPolicy};
-use super::validate::{DAY_MS, HOUR_MS};
+use super::{DAY_MS, HOUR_MS};
+use crate::policy::error::Faults;
+use crate::policy::path::YamlPath;
+use crate::policy::raw::{Given, RawQueue, RawScale, RawWatchdog};
+use crate::policy::section::{Section, from_to};
+use crate::policy::types::{Quality, QueuePolicy, ScalePolicy, WatchdogPolicy};
 use crate::units::DeviceId;
 
 /// `Some(None)` where the policy does not say.

@@ -1,4 +1,4 @@
-//! How far a benchmark is, on standard error, if that is a terminal.
+//! How far something long is, on standard error, if that is a terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -34,6 +34,13 @@ impl Progress {
     pub(super) fn say(&self, text: impl FnOnce() -> String) {
         if !self.bar.is_hidden() {
             self.bar.set_message(text());
+        }
+    }
+
+    /// Prints a line for those who read a pipe: where there is a bar, it says enough.
+    pub(super) fn note(&self, text: impl FnOnce() -> String) {
+        if self.bar.is_hidden() {
+            eprintln!("{}", text());
         }
     }
 
