@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules by level: one imports only lower ones. `control` has two, because its pure step serves the simulator
 /// as well.
-const LEVELS: [(&str, u32); 27] = [
+const LEVELS: [(&str, u32); 28] = [
     ("units", 0),
     ("clock", 1),
     ("embedded", 1),
@@ -27,6 +27,7 @@ const LEVELS: [(&str, u32); 27] = [
     ("gpu", 3),
     ("telemetry", 3),
     ("ipc", 4),
+    ("measured", 4),
     ("pool", 4),
     ("admission", 5),
     ("worker", 5),
@@ -66,8 +67,11 @@ const IMPURE: [&str; 11] = [
     "metrics::",
     "async fn",
 ];
-const PURE: [&str; 30] = [
+const PURE: [&str; 33] = [
     "src/units.rs",
+    "src/catalog/footprint.rs",
+    "src/gguf/compute.rs",
+    "src/measured/mod.rs",
     "src/view.rs",
     "src/batching/",
     "src/chat/",

@@ -5,6 +5,7 @@
 
 mod events;
 mod lifecycle;
+mod measure;
 mod report;
 mod setbacks;
 
@@ -15,6 +16,7 @@ use metrics::counter;
 
 use crate::catalog::{Catalog, CatalogModel};
 use crate::engine::{ContextSpec, WeightsSpec};
+use crate::measured::Remembered;
 use crate::pool::{Instance, InstanceCommand, InstanceIdentity, ModelInstances, PoolSnapshot};
 use crate::telemetry as names;
 use crate::units::{ByteCount, DeviceId, InstanceId, ModelName, Timestamp, WorkerId};
@@ -110,6 +112,9 @@ pub struct Fleet {
     workers: BTreeMap<WorkerId, Worker>,
     members: BTreeMap<InstanceId, Member>,
     setbacks: Setbacks,
+    remembered: Remembered,
+    /// What devices are called, of those that could be read once.
+    device_names: BTreeMap<DeviceId, String>,
     next_id: u64,
     /// Whether the catalog or the set of ready instances changed since the last snapshot.
     changed: bool,
@@ -118,13 +123,14 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// An empty fleet. Workers report to `events`.
+    /// An empty fleet. Workers report to `events`; what they took of GPUs is added to `remembered`.
     #[must_use]
     pub fn new(
         catalog: Arc<Catalog>,
         spawner: Arc<dyn WorkerSpawner>,
         events: EventSender,
         on_free: OnFree,
+        remembered: Remembered,
     ) -> Self {
         Self {
             catalog,
@@ -134,6 +140,8 @@ impl Fleet {
             workers: BTreeMap::new(),
             members: BTreeMap::new(),
             setbacks: Setbacks::default(),
+            remembered,
+            device_names: BTreeMap::new(),
             next_id: 1,
             // The first snapshot names the models.
             changed: true,

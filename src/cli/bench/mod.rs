@@ -5,7 +5,7 @@ mod progress;
 mod random;
 mod server;
 mod statistics;
-mod table;
+pub(super) mod table;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -19,14 +19,15 @@ use super::step::{self, Action, ControlState, ModelStep};
 use super::threads;
 use super::watchdog::Frozen;
 use crate::admission::Admission;
-use crate::catalog::{Catalog, CatalogModel};
+use crate::catalog::{Catalog, CatalogModel, Takes};
 use crate::clock::Clock;
 use crate::fleet::{Fleet, OnFree, Start};
 use crate::gpu::{DeviceMemory, MemoryReader};
+use crate::measured::Remembered;
 use crate::policy::{DevicesPolicy, ModelPolicy, ScalePolicy};
 use crate::pool::Pool;
 use crate::scaling::Reason;
-use crate::units::{DeviceId, ModelName, Timestamp};
+use crate::units::{ByteCount, DeviceId, ModelName, Timestamp};
 use crate::view::{DeviceView, ModelObservation, Observation, VariantView};
 use crate::worker::{Kill, WorkerEvent, WorkerSpawner};
 
@@ -57,6 +58,8 @@ pub struct Setup {
     pub spawner: Arc<dyn WorkerSpawner>,
     /// Reads memory.
     pub memory: Box<dyn MemoryReader>,
+    /// What workers took of GPUs before.
+    pub remembered: Remembered,
     /// The server's clock.
     pub clock: Clock,
     /// Notified when a request waits for a model without instances.
@@ -96,11 +99,12 @@ pub struct Controller {
 impl Controller {
     /// A controller with nothing loaded.
     #[must_use]
-    pub fn new(setup: Setup) -> Self {
+    pub fn new(mut setup: Setup) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
         let admission = Arc::clone(&setup.admission);
         let on_free: OnFree = Arc::new(move |model| admission.dispatch(model));
-        let fleet = Fleet::new(Arc::clone(&setup.catalog), Arc::clone(&setup.spawner), sender, on_free);
+        let (catalog, spawner) = (Arc::clone(&setup.catalog), Arc::clone(&setup.spawner));
+        let fleet = Fleet::new(catalog, spawner, sender, on_free, std::mem::take(&mut setup.remembered));
         Self {
             models: setup.catalog.models.clone(),
             fleet,
@@ -244,18 +248,22 @@ impl Controller {
         if self.memory_read.is_none_or(|last| now.since(last) >= MEMORY_INTERVAL) {
             self.memory_read = Some(now);
             self.memory = self.setup.memory.read(&self.fleet.process_ids());
+            self.fleet.learn(&self.memory);
         }
     }
 
     fn observe(&self, now: Timestamp) -> Observation {
         let models = self.models.iter().map(|model| {
             let name = &model.policy.name;
-            let variants = model.variants.iter().enumerate().map(|(index, variant)| VariantView {
-                weights_bytes: variant.weights_bytes,
-                instance_bytes: variant.instance_bytes,
-                max_threads: threads::most_useful(model.policy.engine.threads, variant.weights_bytes),
-                failed: self.fleet.failure(name, index, now),
-                shortage: self.fleet.shortage(name, index),
+            let variants = model.variants.iter().enumerate().map(|(index, variant)| {
+                let Takes { worker: weights_bytes, instance: instance_bytes } = self.takes(model, index);
+                VariantView {
+                    weights_bytes,
+                    instance_bytes,
+                    max_threads: threads::most_useful(model.policy.engine.threads, variant.weights_bytes),
+                    failed: self.fleet.failure(name, index, now),
+                    shortage: self.fleet.shortage(name, index),
+                }
             });
             ModelObservation {
                 model: name.clone(),
@@ -271,21 +279,22 @@ impl Controller {
         }
     }
 
-    /// What may still be taken on a device: free memory less headroom and what is on its way; on the host also no
-    /// more than the policy's limit for all models together.
+    /// What a variant takes of a device, the most where devices differ.
+    fn takes(&self, model: &CatalogModel, variant: usize) -> Takes {
+        let devices = self.setup.devices.iter();
+        devices.map(|device| self.fleet.takes(model, variant, *device)).fold(Takes::default(), Takes::max)
+    }
+
+    /// What may still be taken on a device. One that could be read once and cannot now is not there: nothing fits. One
+    /// that never could is not known, and everything fits.
     fn device_view(&self, device: DeviceId) -> DeviceView {
-        let Some(memory) = self.memory.iter().find(|memory| memory.device == device) else {
-            return DeviceView { device, available: None };
+        let available = match self.memory.iter().find(|memory| memory.device == device) {
+            Some(memory) => {
+                Some(self.fleet.predicted_bytes(device).leaves(memory, &self.setup.devices_policy))
+            }
+            None => self.fleet.known_devices().any(|known| known == device).then_some(ByteCount::ZERO),
         };
-        let policy = &self.setup.devices_policy;
-        let predicted = self.fleet.predicted_bytes(device);
-        let headroom = memory.total.fraction(policy.headroom_fraction);
-        let mut available = memory.free.saturating_sub(headroom).saturating_sub(predicted.coming);
-        if device == DeviceId::Host {
-            let limit = policy.host_memory_limit.of(memory.total);
-            available = available.min(limit.saturating_sub(predicted.total));
-        }
-        DeviceView { device, available: Some(available) }
+        DeviceView { device, available }
     }
 
     fn act(&mut self, step: &ModelStep, observation: &Observation, now: Timestamp) {
@@ -334,3 +343,6 @@ fn retired(model: &CatalogModel) -> Arc<CatalogModel> {
     let policy = Arc::new(ModelPolicy { scale, ..(*model.policy).clone() });
     Arc::new(CatalogModel { policy, ..model.clone() })
 }
+
+#[cfg(test)]
+mod tests;
