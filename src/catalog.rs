@@ -3,22 +3,24 @@
 //! Reads the headers of all GGUF files once, at the start, so that a missing or broken file is one clear error
 //! there and not a failed request later.
 
+mod footprint;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use crate::chat::{ChatError, ChatTemplate};
 use crate::gguf::{self, GgufError, Header};
 use crate::policy::{ModelFile, ModelPolicy, VariantPolicy, Variants};
 use crate::quantization;
-use crate::units::{ByteCount, ModelName};
-
-/// llama.cpp rounds the positions of a sequence up to this.
-const POSITION_STEP: u64 = 256;
+use crate::units::{ByteCount, DeviceId, ModelName};
+pub use footprint::{Footprint, Takes};
 
 /// Which file stood at a path when it was read: another one there later is another model.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileIdentity {
     bytes: u64,
     modified: Option<SystemTime>,
@@ -42,10 +44,23 @@ pub struct CatalogVariant {
     pub path: PathBuf,
     /// Which file it is; of a split model, the first.
     pub identity: Option<FileIdentity>,
-    /// Bytes of its weights.
+    /// Bytes of all its weights, wherever they lie.
     pub weights_bytes: ByteCount,
-    /// Bytes of one instance besides the weights; an estimate.
-    pub instance_bytes: ByteCount,
+    /// What it will take on a host without a GPU.
+    pub on_host: Footprint,
+    /// What it will take on a GPU, and on the host besides.
+    pub on_gpu: Footprint,
+}
+
+impl CatalogVariant {
+    /// What it will take when `device` computes.
+    #[must_use]
+    pub const fn footprint(&self, device: DeviceId) -> &Footprint {
+        match device {
+            DeviceId::Host => &self.on_host,
+            DeviceId::Gpu(_) => &self.on_gpu,
+        }
+    }
 }
 
 /// One model.
@@ -204,7 +219,8 @@ fn read_model(policy: &Arc<ModelPolicy>, unpacked: &Path) -> Result<CatalogModel
             identity: FileIdentity::of(&path),
             path,
             weights_bytes: header.tensor_bytes,
-            instance_bytes: instance_bytes(&header, policy),
+            on_host: Footprint::on_host(&header, policy),
+            on_gpu: Footprint::on_gpu(&header, policy),
         });
     }
     let chat = chat.expect("a validated policy has a variant for each model");
@@ -236,17 +252,6 @@ fn files(variants: &Variants, unpacked: &Path) -> Vec<(String, PathBuf)> {
 fn chat_template(header: &Header) -> Result<ChatTemplate, ChatError> {
     let text = |token: &Option<String>| token.clone().unwrap_or_default();
     ChatTemplate::new(header.chat_template.as_deref(), &text(&header.bos_token), &text(&header.eos_token))
-}
-
-/// KV cache of all slots, and the buffers that llama.cpp computes in.
-fn instance_bytes(header: &Header, policy: &ModelPolicy) -> ByteCount {
-    let positions = u64::from(policy.context_tokens).next_multiple_of(POSITION_STEP);
-    let block_bytes = policy.engine.kv_cache_type.block_bytes();
-    // llama.cpp's buffers are made for its physical batch, which is never smaller than one token of each slot.
-    let batch_tokens = policy.engine.batch_tokens.max(policy.slots);
-    header.kv_cache_bytes(positions * u64::from(policy.slots), block_bytes)
-        + header.compute_buffer_bytes(batch_tokens, policy.slots)
-        + header.attention_mask_bytes(positions, batch_tokens)
 }
 
 #[cfg(test)]
@@ -315,11 +320,35 @@ mod tests {
 
     #[test]
     fn an_estimate_follows_what_the_engine_section_says() {
-        let bytes = |rest: &str| model(rest).variants[0].instance_bytes.0;
+        let bytes = |rest: &str| model(rest).variants[0].on_host.instance().host.0;
         let (f16, q8) = (bytes(""), bytes("  engine: {kv_cache_type: q8_0}"));
         // 8 slots of 1,024 positions in 4 layers of 4 heads with 64 values each, 64 or 34 bytes for 32 of them.
         assert_eq!(f16 - q8, 8 * 1024 * 4 * 4 * 2 * (64 - 34));
         assert!(bytes("  engine: {batch_tokens: 1024}") > f16);
         assert!(bytes("  engine: {batch_tokens: 64}") < f16);
+    }
+
+    #[test]
+    fn on_a_gpu_a_worker_takes_weights_and_what_its_process_takes() {
+        let model = model("");
+        let variant = &model.variants[0];
+        let (host, gpu) = (variant.on_host, variant.on_gpu);
+        let mib = |count| ByteCount::from_mib(count);
+        assert_eq!(host.takes(DeviceId::Host).worker, variant.weights_bytes);
+        assert_eq!(host.takes(DeviceId::Gpu(0)), Takes::default());
+        // The token embedding is the output, too: the GPU has a copy, and so everything.
+        assert_eq!(gpu.takes(DeviceId::Gpu(0)).worker, variant.weights_bytes + mib(527));
+        // 2,048 tokens of 256 values in two bytes.
+        assert_eq!(gpu.worker.host, mib(1));
+        assert_eq!((gpu.kv_cache.gpu, gpu.kv_cache.host), (host.kv_cache.host, ByteCount::ZERO));
+        assert_eq!(gpu.takes(DeviceId::Gpu(0)).instance, gpu.kv_cache.gpu + gpu.compute.gpu);
+        assert_eq!(variant.footprint(DeviceId::Gpu(3)), &gpu);
+    }
+
+    #[test]
+    fn layers_that_the_policy_leaves_on_the_host_are_counted_there() {
+        let half = model("  engine: {gpu_layers: 3}").variants[0].on_gpu;
+        assert_eq!(half.kv_cache.host, half.kv_cache.gpu, "the output and two of four layers");
+        assert!(half.worker.gpu < model("").variants[0].on_gpu.worker.gpu);
     }
 }

@@ -23,6 +23,7 @@ pub mod catalog;
 pub mod engine;
 pub mod gpu;
 pub mod ipc;
+pub mod measured;
 pub mod pool;
 pub mod telemetry;
 

@@ -150,6 +150,9 @@ fn check_reports_every_fault_at_once_and_starts_nothing() {
         let output = run(folder.path(), &["check", root.join("policies").join(name).to_str().unwrap()]);
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && text.contains("valid"), "{name}: {text}");
+        for word in ["worker", "KV cache", "compute", "fit now", " of "] {
+            assert!(text.contains(word), "{name}: {word} is missing in: {text}");
+        }
     }
 }
 

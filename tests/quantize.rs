@@ -100,8 +100,9 @@ fn a_policy_finds_what_was_made() {
     let names = |output: &Output| -> Vec<String> {
         let (out, err) = text(output);
         assert!(output.status.success(), "{err}");
-        let lines = out.lines().filter_map(|line| line.trim().split_once(": weights "));
-        lines.map(|(name, _)| name.to_owned()).collect()
+        // The rows of the table, below its heading.
+        let rows = out.lines().skip_while(|line| !line.trim().starts_with("variant ")).skip(1);
+        rows.filter_map(|row| row.split_whitespace().next().map(str::to_owned)).collect()
     };
     assert_eq!(names(&policy(FULL)), ["tidepool-3m-f16"]);
     let output = quantize(folder.path(), &[FULL, "--types", "q4_k_m,q2_k,q8_0"]);

@@ -106,7 +106,7 @@ fn modelpool_bytes(variant: &str, slots: u32) -> u64 {
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model");
     let catalog = modelpool::catalog::Catalog::read(&policy.models, &files);
     let found = &catalog.models[0].variants[0];
-    (found.weights_bytes + found.instance_bytes).0 + 1
+    (found.weights_bytes + found.on_host.instance().host).0 + 1
 }
 
 #[tokio::test]

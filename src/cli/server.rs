@@ -22,6 +22,7 @@ use crate::control::driver::{Controller, Reload, Setup};
 use crate::embedded;
 use crate::engine::llama::{LlamaLoader, compute_devices};
 use crate::gpu;
+use crate::measured::Remembered;
 use crate::policy::{Isolation, ModelFile, ModelPolicy, Policy, ServerPolicy, Variants};
 use crate::pool::Pool;
 use crate::quantization;
@@ -48,6 +49,8 @@ pub struct ServerOptions {
     pub cpu_threads: u32,
     /// Reads memory.
     pub memory: Box<dyn gpu::MemoryReader>,
+    /// What workers took of GPUs before.
+    pub remembered: Remembered,
 }
 
 impl ServerOptions {
@@ -77,7 +80,8 @@ impl ServerOptions {
         let options = ProcessOptions { program, cpu_threads, memory_limit_bytes, environment };
         let process = Box::new(ProcessSpawner::new(options).context("cannot start a thread")?);
         let thread = Box::new(ThreadSpawner::new(LlamaLoader, cpu_threads));
-        Ok(Self { spawner: Arc::new(ByIsolation { process, thread }), devices, cpu_threads, memory })
+        let spawner = Arc::new(ByIsolation { process, thread });
+        Ok(Self { spawner, devices, cpu_threads, memory, remembered: Remembered::of_user() })
     }
 }
 
@@ -183,6 +187,7 @@ impl Server {
             pool: Arc::clone(&pool),
             spawner: options.spawner,
             memory: options.memory,
+            remembered: options.remembered,
             clock,
             wake,
             metrics: metrics.clone(),

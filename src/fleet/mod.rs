@@ -5,6 +5,7 @@
 
 mod events;
 mod lifecycle;
+mod measure;
 mod report;
 mod setbacks;
 
@@ -16,6 +17,7 @@ use metrics::counter;
 
 use crate::catalog::{Catalog, CatalogModel};
 use crate::engine::{ContextSpec, WeightsSpec};
+use crate::measured::Remembered;
 use crate::pool::{Instance, InstanceCommand, InstanceIdentity, ModelInstances, PoolSnapshot};
 use crate::telemetry as names;
 use crate::units::{ByteCount, DeviceId, InstanceId, ModelName, Timestamp, WorkerId};
@@ -113,6 +115,9 @@ pub struct Fleet {
     setbacks: Setbacks,
     /// How long loads took, by model and variant.
     load_times: BTreeMap<(ModelName, usize), Duration>,
+    remembered: Remembered,
+    /// What devices are called, of those that could be read once.
+    device_names: BTreeMap<DeviceId, String>,
     next_id: u64,
     /// Whether the catalog or the set of ready instances changed since the last snapshot.
     changed: bool,
@@ -121,13 +126,14 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// An empty fleet. Workers report to `events`.
+    /// An empty fleet. Workers report to `events`; what they took of GPUs is added to `remembered`.
     #[must_use]
     pub fn new(
         catalog: Arc<Catalog>,
         spawner: Arc<dyn WorkerSpawner>,
         events: EventSender,
         on_free: OnFree,
+        remembered: Remembered,
     ) -> Self {
         Self {
             catalog,
@@ -138,6 +144,8 @@ impl Fleet {
             members: BTreeMap::new(),
             setbacks: Setbacks::default(),
             load_times: BTreeMap::new(),
+            remembered,
+            device_names: BTreeMap::new(),
             next_id: 1,
             // The first snapshot names the models.
             changed: true,

@@ -6,12 +6,13 @@ use std::time::Duration;
 use metrics::gauge;
 
 use super::{Fleet, Member, Trouble, WorkerState};
-use crate::catalog::CatalogVariant;
+use crate::gpu::DeviceMemory;
+use crate::policy::DevicesPolicy;
 use crate::telemetry as names;
 use crate::units::{ByteCount, DeviceId, ModelName, Timestamp};
 use crate::view::{InstanceState, InstanceView, LoadFailure};
 
-/// Predicted bytes on one device.
+/// Predicted bytes on one device; measured ones where they are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PredictedBytes {
     /// Of everything.
@@ -26,6 +27,19 @@ impl PredictedBytes {
         if coming {
             self.coming += bytes;
         }
+    }
+
+    /// What may still be taken of a device: free memory less headroom and what is on its way; on the host also no more
+    /// than the policy's limit for all models together.
+    #[must_use]
+    pub fn leaves(self, memory: &DeviceMemory, policy: &DevicesPolicy) -> ByteCount {
+        let headroom = policy.headroom(memory.total);
+        let available = memory.free.saturating_sub(headroom).saturating_sub(self.coming);
+        if memory.device != DeviceId::Host {
+            return available;
+        }
+        let limit = policy.host_memory_limit.of(memory.total);
+        available.min(limit.saturating_sub(self.total))
     }
 }
 
@@ -90,19 +104,15 @@ impl Fleet {
     pub fn predicted_bytes(&self, device: DeviceId) -> PredictedBytes {
         let mut predicted = PredictedBytes::default();
         for worker in self.workers.values().filter(|worker| worker.device == device) {
-            let bytes = worker.model.variants[worker.variant].weights_bytes;
-            predicted.add(bytes, worker.state == WorkerState::Loading);
+            let takes = self.takes(&worker.model, worker.variant, device);
+            predicted.add(takes.worker, worker.state == WorkerState::Loading);
         }
         for member in self.members.values().filter(|member| member.identity.device == device) {
-            let bytes = self.variant_of(member).map_or(ByteCount::ZERO, |variant| variant.instance_bytes);
-            predicted.add(bytes, member.life.state() == InstanceState::Starting);
+            let Some(worker) = self.workers.get(&member.identity.worker) else { continue };
+            let takes = self.takes(&worker.model, worker.variant, device);
+            predicted.add(takes.instance, member.life.state() == InstanceState::Starting);
         }
         predicted
-    }
-
-    fn variant_of(&self, member: &Member) -> Option<&CatalogVariant> {
-        let worker = self.workers.get(&member.identity.worker)?;
-        worker.model.variants.get(member.identity.variant)
     }
 
     /// Publishes instances by state, and slots.

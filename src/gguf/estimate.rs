@@ -1,15 +1,13 @@
-//! Predicts from a header how much memory an instance takes, before anything is loaded.
+//! Predicts from a header where weights and KV cache will lie, before anything is loaded.
 //!
 //! Pure arithmetic, saturating: a hostile header gives an absurd prediction, never a panic. The
 //! predictions only decide whether a load is tried.
 
-use crate::units::ByteCount;
+use std::ops::Add;
+
+use crate::units::{ByteCount, DeviceId};
 
 use super::Header;
-
-/// Bytes of an activation (F32), and of a number of the attention mask (F16).
-const F32_BYTES: u64 = 4;
-const F16_BYTES: u64 = 2;
 
 /// How many values of the KV cache stand together in its types: llama.cpp quantizes blocks of 32.
 const BLOCK_VALUES: u64 = 32;
@@ -25,6 +23,24 @@ pub struct Placed {
     pub host: ByteCount,
     /// On the GPU, or on all GPUs together.
     pub gpu: ByteCount,
+}
+
+impl Placed {
+    /// What lies on a device of this kind.
+    #[must_use]
+    pub const fn at(self, device: DeviceId) -> ByteCount {
+        match device {
+            DeviceId::Host => self.host,
+            DeviceId::Gpu(_) => self.gpu,
+        }
+    }
+}
+
+impl Add for Placed {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self { host: self.host + other.host, gpu: self.gpu + other.gpu }
+    }
 }
 
 impl Header {
@@ -80,52 +96,6 @@ impl Header {
         placed
     }
 
-    /// A rough upper estimate of the buffers in which one instance computes.
-    ///
-    /// ```text
-    /// logits      = (ubatch_tokens + slots) × vocab_tokens × 4
-    /// activations = ubatch_tokens × 4 × ( 4 × embedding_length
-    ///                                   + heads × (key_length + value_length)
-    ///                                   + max kv_heads × (key_length + value_length)
-    ///                                   + 3 × max(feed_forward_length, experts_used × expert width)
-    ///                                   + experts_used × embedding_length )
-    /// ```
-    ///
-    /// llama.cpp reserves logits for each token of the largest step (`graph_reserve`), and one row for
-    /// each sequence outside the graph (`output_reserve`). The activations are those alive in a layer,
-    /// counted as if none of their memory were used again; an F32 takes 4 bytes. It is an estimate: it
-    /// leaves out the attention mask ([`attention_mask_bytes`](Self::attention_mask_bytes)), a back
-    /// end's own scratch memory, and the attention scores that a back end without flash attention keeps.
-    #[must_use]
-    pub fn compute_buffer_bytes(&self, ubatch_tokens: u32, slots: u32) -> ByteCount {
-        let [ubatch, slots] = [ubatch_tokens, slots].map(u64::from);
-        let [embedding, heads, experts] =
-            [self.embedding_length, self.heads, self.experts_used].map(u64::from);
-        let kv_heads = u64::from(self.kv_heads.iter().copied().max().unwrap_or(0));
-        let head_length = u64::from(self.key_length) + u64::from(self.value_length);
-        let experts_width = experts.saturating_mul(self.expert_feed_forward_length.into());
-        let feed_forward = experts_width.max(self.feed_forward_length.into());
-
-        let activations = embedding
-            .saturating_mul(4)
-            .saturating_add((heads + kv_heads).saturating_mul(head_length))
-            .saturating_add(feed_forward.saturating_mul(3))
-            .saturating_add(experts.saturating_mul(embedding))
-            .saturating_mul(ubatch);
-        let logits = (ubatch + slots).saturating_mul(self.vocab_tokens);
-        ByteCount(logits.saturating_add(activations).saturating_mul(F32_BYTES))
-    }
-
-    /// Bytes of the attention mask of a step of `ubatch_tokens` tokens in an instance whose KV cache has
-    /// `context_tokens` positions: `context_tokens × ubatch_tokens × 6`, one F32 and one F16 each.
-    ///
-    /// Belongs to the compute buffers, and outweighs the rest where the context is long.
-    #[must_use]
-    pub fn attention_mask_bytes(&self, context_tokens: u64, ubatch_tokens: u32) -> ByteCount {
-        let cells = context_tokens.saturating_mul(ubatch_tokens.into());
-        ByteCount(cells.saturating_mul(F32_BYTES + F16_BYTES))
-    }
-
     /// The most bytes of the file that quantizing this one makes, whose weights take `bits_times_100 / 100` bits each
     /// at the most.
     #[must_use]
@@ -142,7 +112,7 @@ impl Header {
     }
 
     /// The first layer on the GPU; the number of layers where there is none. The output comes first.
-    fn first_layer_on_gpu(&self, gpu_layers: u32) -> usize {
+    pub(super) fn first_layer_on_gpu(&self, gpu_layers: u32) -> usize {
         let layers = self.layers.saturating_add(1).saturating_sub(gpu_layers).min(self.layers);
         layers as usize
     }

@@ -10,6 +10,7 @@
 //! endian. Where that text is silent, the rules are those of llama.cpp's `gguf.cpp` and
 //! `llama-model.cpp`, so that a file accepted here is not refused there for its shape.
 
+mod compute;
 mod error;
 mod estimate;
 mod metadata;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use crate::units::ByteCount;
 
+pub use self::compute::InstanceSize;
 pub use self::error::{Fault, GgufError};
 pub use self::estimate::Placed;
 use self::metadata::Metadata;

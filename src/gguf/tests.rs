@@ -197,15 +197,6 @@ fn weights_move_to_the_gpu_from_the_end() {
 }
 
 #[test]
-fn compute_buffers_hold_the_logits_of_a_step() {
-    let header = read_file(&demo("tidepool-3m-f16.gguf")).unwrap();
-    let bytes = header.compute_buffer_bytes(512, 8);
-    assert!(bytes.0 > 520 * 2048 * 4, "{bytes}");
-    assert!(bytes.0 < 3 * 520 * 2048 * 4, "{bytes}");
-    assert_eq!(header.compute_buffer_bytes(0, 0), ByteCount::ZERO);
-}
-
-#[test]
 fn layers_may_differ_in_heads() {
     let heads = [0_i32, 2].iter().flat_map(|count| count.to_le_bytes()).collect::<Vec<u8>>();
     let file = two_layers_with_tensor().array("llama.attention.head_count_kv", 5, 2, &heads);
@@ -323,7 +314,17 @@ fn any_byte_may_be_wrong() {
             let mut bytes = bytes.clone();
             bytes[index] = value;
             if let Ok(header) = read_bytes(&bytes) {
-                let _ = header.compute_buffer_bytes(u32::MAX, u32::MAX);
+                let most = InstanceSize {
+                    slots: u32::MAX,
+                    context_tokens: u32::MAX,
+                    batch_tokens: u32::MAX,
+                    kv_block_bytes: u64::MAX,
+                    fused_attention: false,
+                    pooled: true,
+                };
+                for layers in [0, 1, u32::MAX] {
+                    let _ = header.place_compute(layers, &most) + header.place_instance_cache(layers, &most);
+                }
                 let _ = header.place_kv_cache(u32::MAX, u64::MAX, u64::MAX);
                 let _ = header.place_weights(1);
             }

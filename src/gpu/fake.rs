@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::units::{ByteCount, DeviceId};
 
-use super::{DeviceMemory, MemoryReader};
+use super::{DeviceMemory, MemoryReader, Sensors};
 
 /// A scripted reader, and the handle to it: clones share their values.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +33,8 @@ impl FakeMemory {
             used: ByteCount::ZERO,
             free: total,
             used_by_self: Some(ByteCount::ZERO),
+            by_process: Vec::new(),
+            sensors: Sensors::default(),
         });
         let state = State { devices: devices.collect(), script: VecDeque::new() };
         Self { state: Arc::new(Mutex::new(state)) }
@@ -49,6 +51,11 @@ impl FakeMemory {
     /// Sets what this process uses of `device`; leaves the device's own sums alone.
     pub fn set_used_by_self(&self, device: DeviceId, used: Option<ByteCount>) {
         self.update(device, |memory| memory.used_by_self = used);
+    }
+
+    /// Sets what worker processes use of `device`; leaves its own sums alone.
+    pub fn set_by_process(&self, device: DeviceId, used: &[(u32, ByteCount)]) {
+        self.update(device, |memory| memory.by_process = used.to_vec());
     }
 
     /// Makes `device` unreadable from now on.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::units::{ByteCount, DeviceId};
 
 use super::cgroup::{Allowance, Cgroups};
-use super::{DeviceMemory, MemoryReader};
+use super::{DeviceMemory, MemoryReader, Sensors};
 
 /// Reads the host's memory.
 pub(super) struct HostReader {
@@ -83,6 +83,8 @@ fn combine(machine: Machine, allowance: Allowance, used_by_self: Option<u64>) ->
         used: ByteCount(total - free),
         free: ByteCount(free),
         used_by_self: used_by_self.map(ByteCount),
+        by_process: Vec::new(),
+        sensors: Sensors::default(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reads how much memory the host and its GPUs have left.
+//! Reads how much memory the host and its GPUs have left, and how the GPUs are doing.
 //!
 //! A driver room: it reads `/proc`, the control groups and NVIDIA's driver, and hands out plain values
 //! behind [`MemoryReader`]. It decides nothing. Caller: the control loop's driver, some times a second.
@@ -37,6 +37,22 @@ pub struct DeviceMemory {
     /// What this process and its workers use of it. `None` where that is unknown: on a GPU also when the driver lists
     /// no process of this number, because it uses nothing there or runs in a container that hides it.
     pub used_by_self: Option<ByteCount>,
+    /// What each worker's process uses of a GPU, as far as the driver lists it. Empty for the host: there the weights
+    /// are file pages, which no process has for itself.
+    pub by_process: Vec<(u32, ByteCount)>,
+    /// How a GPU is doing.
+    pub sensors: Sensors,
+}
+
+/// What a GPU's driver says of it besides memory; `None` where it does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sensors {
+    /// Share of the time in which it computed anything, 0 to 100.
+    pub utilization_percent: Option<u32>,
+    /// Temperature of the chip.
+    pub temperature_celsius: Option<u32>,
+    /// Power that it draws.
+    pub power_milliwatts: Option<u32>,
 }
 
 /// Reads the memory of all devices.

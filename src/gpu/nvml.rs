@@ -7,13 +7,14 @@
 use std::fmt::Display;
 use std::process;
 
-use nvml_wrapper::Nvml;
+use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::{Device, Nvml};
 
 use crate::units::{ByteCount, DeviceId};
 
-use super::{DeviceMemory, MemoryReader};
+use super::{DeviceMemory, MemoryReader, Sensors};
 
 /// Reads all NVIDIA GPUs. Loads the driver's library once, when made.
 pub(super) struct NvmlReader {
@@ -30,10 +31,13 @@ struct Gpu {
 }
 
 /// What changes about a GPU.
+#[derive(Default)]
 struct Reading {
     total: ByteCount,
     free: ByteCount,
     used_by_self: Option<ByteCount>,
+    by_process: Vec<(u32, ByteCount)>,
+    sensors: Sensors,
 }
 
 impl NvmlReader {
@@ -55,28 +59,59 @@ impl NvmlReader {
 impl MemoryReader for NvmlReader {
     fn read(&mut self, workers: &[u32]) -> Vec<DeviceMemory> {
         let nvml = &self.nvml;
-        let own: Vec<u32> = workers.iter().copied().chain([process::id()]).collect();
-        collect(&mut self.gpus, |index| read_gpu(nvml, index, &own))
+        collect(&mut self.gpus, |index| read_gpu(nvml, index, workers))
     }
 }
 
-fn read_gpu(nvml: &Nvml, index: u32, own: &[u32]) -> Result<Reading, NvmlError> {
+fn read_gpu(nvml: &Nvml, index: u32, workers: &[u32]) -> Result<Reading, NvmlError> {
     let device = nvml.device_by_index(index)?;
     let memory = device.memory_info()?;
-    Ok(Reading {
+    let mut reading = Reading {
         total: ByteCount(memory.total),
         free: ByteCount(memory.free),
-        // Some drivers and all virtual GPUs list no processes; the rest of the reading still holds.
-        used_by_self: device.running_compute_processes().ok().and_then(|processes| {
-            let own = processes.iter().filter(|process| own.contains(&process.pid));
-            own.filter_map(|process| match process.used_gpu_memory {
-                UsedGpuMemory::Used(bytes) => Some(bytes),
-                UsedGpuMemory::Unavailable => None,
-            })
-            .reduce(u64::saturating_add)
-            .map(ByteCount)
-        }),
-    })
+        sensors: sensors(&device),
+        ..Reading::default()
+    };
+    // Some drivers and all virtual GPUs list no processes; the rest of the reading still holds.
+    let processes = device.running_compute_processes().unwrap_or_default();
+    let known = processes.iter().filter_map(|process| match process.used_gpu_memory {
+        UsedGpuMemory::Used(bytes) => Some((process.pid, ByteCount(bytes))),
+        UsedGpuMemory::Unavailable => None,
+    });
+    reading.attribute(known, process::id(), workers);
+    Ok(reading)
+}
+
+/// What a sensor does not say is left out: not every GPU has each.
+fn sensors(device: &Device<'_>) -> Sensors {
+    Sensors {
+        utilization_percent: device.utilization_rates().ok().map(|rates| rates.gpu),
+        temperature_celsius: device.temperature(TemperatureSensor::Gpu).ok(),
+        power_milliwatts: device.power_usage().ok(),
+    }
+}
+
+impl Reading {
+    /// Tells what is ours of what the driver lists. A process may be listed more than once.
+    fn attribute(
+        &mut self,
+        processes: impl IntoIterator<Item = (u32, ByteCount)>,
+        own: u32,
+        workers: &[u32],
+    ) {
+        for (pid, bytes) in processes {
+            let is_worker = workers.contains(&pid);
+            if is_worker {
+                match self.by_process.iter_mut().find(|(known, _)| *known == pid) {
+                    Some((_, sum)) => *sum += bytes,
+                    None => self.by_process.push((pid, bytes)),
+                }
+            }
+            if is_worker || pid == own {
+                self.used_by_self = Some(self.used_by_self.unwrap_or_default() + bytes);
+            }
+        }
+    }
 }
 
 /// Reads each GPU with `read_one`; leaves out those that fail, and warns of each but once.
@@ -87,7 +122,7 @@ fn collect<E: Display>(
     let mut devices = Vec::with_capacity(gpus.len());
     for gpu in gpus {
         match read_one(gpu.index) {
-            Ok(reading) => devices.push(gpu.memory(&reading)),
+            Ok(reading) => devices.push(gpu.memory(reading)),
             Err(error) if !gpu.warned => {
                 gpu.warned = true;
                 let device = DeviceId::Gpu(gpu.index);
@@ -100,7 +135,7 @@ fn collect<E: Display>(
 }
 
 impl Gpu {
-    fn memory(&self, reading: &Reading) -> DeviceMemory {
+    fn memory(&self, reading: Reading) -> DeviceMemory {
         let free = reading.free.min(reading.total);
         DeviceMemory {
             device: DeviceId::Gpu(self.index),
@@ -111,6 +146,8 @@ impl Gpu {
             used: reading.total.saturating_sub(free),
             free,
             used_by_self: reading.used_by_self,
+            by_process: reading.by_process,
+            sensors: reading.sensors,
         }
     }
 }
@@ -136,7 +173,7 @@ mod tests {
         let sound = |index: u32| Reading {
             total: ByteCount(100),
             free: ByteCount(60 + u64::from(index)),
-            used_by_self: Some(ByteCount(7)),
+            ..Reading::default()
         };
         let failing = |index| if index == 0 { Err("lost") } else { Ok(sound(index)) };
         for _ in 0..2 {
@@ -146,5 +183,18 @@ mod tests {
         assert_eq!(gpus.iter().map(|gpu| gpu.warned).collect::<Vec<_>>(), [true, false]);
         let devices = collect(&mut gpus, |index| Ok::<_, &str>(sound(index)));
         assert_eq!((devices.len(), devices[0].used, devices[0].free), (2, ByteCount(40), ByteCount(60)));
+    }
+
+    #[test]
+    fn only_workers_are_told_apart_and_others_are_left_out() {
+        let listed = [(10, 100), (11, 20), (99, 1000), (10, 5), (1, 3)];
+        let mut reading = Reading::default();
+        reading.attribute(listed.map(|(pid, bytes)| (pid, ByteCount(bytes))), 1, &[10, 11, 12]);
+        assert_eq!(reading.by_process, [(10, ByteCount(105)), (11, ByteCount(20))]);
+        assert_eq!(reading.used_by_self, Some(ByteCount(128)));
+
+        let mut hidden = Reading::default();
+        hidden.attribute([(99, ByteCount(1000))], 1, &[10]);
+        assert_eq!((hidden.by_process.len(), hidden.used_by_self), (0, None));
     }
 }

@@ -62,6 +62,11 @@ metrics! {
     gauge MEMORY_USED = "modelpool_memory_used_bytes", "Memory of a device in use, by this and other programs";
     gauge MEMORY_FREE = "modelpool_memory_free_bytes", "Memory of a device that is free";
     gauge MEMORY_SELF = "modelpool_memory_used_by_server_bytes", "Memory of a device that this server uses";
+    gauge PREDICTED = "modelpool_predicted_bytes", "Memory that a worker or an instance is predicted to take of its device";
+    gauge MEASURED = "modelpool_measured_bytes", "Memory that a worker or an instance took of a GPU";
+    gauge GPU_UTILIZATION = "modelpool_gpu_utilization_ratio", "Share of the time in which a GPU computed anything";
+    gauge GPU_TEMPERATURE = "modelpool_gpu_temperature_celsius", "Temperature of a GPU's chip";
+    gauge GPU_POWER = "modelpool_gpu_power_watts", "Power that a GPU draws";
 }
 
 #[cfg(test)]

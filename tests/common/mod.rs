@@ -12,6 +12,7 @@ use std::time::Duration;
 use modelpool::cli::{Server, ServerOptions};
 use modelpool::engine::fake::{Controls, FakeLoader};
 use modelpool::gpu::FakeMemory;
+use modelpool::measured::Remembered;
 use modelpool::policy::Policy;
 use modelpool::units::{ByteCount, DeviceId};
 use modelpool::worker::thread::ThreadSpawner;
@@ -78,6 +79,7 @@ impl World {
             devices: vec![DeviceId::Host],
             cpu_threads: 4,
             memory: Box::new(FakeMemory::new(&[(DeviceId::Host, ByteCount::from_mib(64 << 10))])),
+            remembered: Remembered::default(),
         };
         (Self::start(&policy, options).await, controls)
     }

@@ -17,6 +17,7 @@ use modelpool::clock::Clock;
 use modelpool::control::driver::{Controller, Reload, Setup};
 use modelpool::generation::{Event, GenerationError, GenerationRequest, Prompt, SamplingSettings};
 use modelpool::gpu::FakeMemory;
+use modelpool::measured::Remembered;
 use modelpool::policy::Policy;
 use modelpool::pool::Pool;
 use modelpool::telemetry;
@@ -121,6 +122,7 @@ async fn simulate(seed: u64, catalogs: &[(Arc<Catalog>, Policy)]) -> String {
         pool: Arc::clone(&pool),
         spawner: Arc::new(SimulatedSpawner(Arc::clone(&shared))),
         memory: Box::new(FakeMemory::new(&[(DeviceId::Host, ByteCount::from_mib(1 << 14))])),
+        remembered: Remembered::default(),
         clock,
         wake,
         metrics: telemetry::install().unwrap(),

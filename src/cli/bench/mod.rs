@@ -4,7 +4,7 @@ mod engine;
 mod random;
 mod server;
 mod statistics;
-mod table;
+pub(super) mod table;
 
 use std::process::ExitCode;
 use std::time::Duration;

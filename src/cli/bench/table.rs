@@ -8,21 +8,21 @@ const NOTHING: &str = "-";
 const GAP: &str = "  ";
 
 /// Rows of cells below a heading, aligned: the first column to the left, figures to the right.
-pub(super) struct Table {
+pub(in crate::cli) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub(super) fn new<'a>(heading: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(in crate::cli) fn new<'a>(heading: impl IntoIterator<Item = &'a str>) -> Self {
         Self { rows: vec![heading.into_iter().map(str::to_owned).collect()] }
     }
 
-    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub(in crate::cli) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }
 
     /// The whole table, each row one line.
-    pub(super) fn text(&self) -> String {
+    pub(in crate::cli) fn text(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));

@@ -19,10 +19,11 @@ use super::step::{self, Action, ControlState, ModelStep};
 use super::threads;
 use super::watchdog::Frozen;
 use crate::admission::Admission;
-use crate::catalog::{Catalog, CatalogModel, CatalogVariant};
+use crate::catalog::{Catalog, CatalogModel, CatalogVariant, Takes};
 use crate::clock::Clock;
 use crate::fleet::{Fleet, OnFree, Start};
 use crate::gpu::{DeviceMemory, MemoryReader};
+use crate::measured::Remembered;
 use crate::policy::{DevicesPolicy, ModelPolicy, ScalePolicy};
 use crate::pool::Pool;
 use crate::scaling::Reason;
@@ -59,6 +60,8 @@ pub struct Setup {
     pub spawner: Arc<dyn WorkerSpawner>,
     /// Reads memory.
     pub memory: Box<dyn MemoryReader>,
+    /// What workers took of GPUs before.
+    pub remembered: Remembered,
     /// The server's clock.
     pub clock: Clock,
     /// Notified when a request waits for a model without instances.
@@ -98,11 +101,12 @@ pub struct Controller {
 impl Controller {
     /// A controller with nothing loaded.
     #[must_use]
-    pub fn new(setup: Setup) -> Self {
+    pub fn new(mut setup: Setup) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
         let admission = Arc::clone(&setup.admission);
         let on_free: OnFree = Arc::new(move |model| admission.dispatch(model));
-        let fleet = Fleet::new(Arc::clone(&setup.catalog), Arc::clone(&setup.spawner), sender, on_free);
+        let (catalog, spawner) = (Arc::clone(&setup.catalog), Arc::clone(&setup.spawner));
+        let fleet = Fleet::new(catalog, spawner, sender, on_free, std::mem::take(&mut setup.remembered));
         Self {
             models: setup.catalog.models.clone(),
             fleet,
@@ -246,19 +250,26 @@ impl Controller {
         if self.memory_read.is_none_or(|last| now.since(last) >= MEMORY_INTERVAL) {
             self.memory_read = Some(now);
             self.memory = self.setup.memory.read(&self.fleet.process_ids());
+            self.fleet.learn(&self.memory);
         }
     }
 
     fn observe(&self, now: Timestamp) -> Observation {
         let models = self.models.iter().map(|model| {
             let name = &model.policy.name;
-            let variants = model.variants.iter().enumerate().map(|(index, variant)| VariantView {
-                weights_bytes: variant.weights_bytes,
-                instance_bytes: variant.instance_bytes,
-                load_time: self.fleet.load_time(name, index).unwrap_or_else(|| guessed_load_time(variant)),
-                max_threads: threads::most_useful(model.policy.engine.threads, variant.weights_bytes),
-                failed: self.fleet.failure(name, index, now),
-                shortage: self.fleet.shortage(name, index),
+            let variants = model.variants.iter().enumerate().map(|(index, variant)| {
+                let Takes { worker: weights_bytes, instance: instance_bytes } = self.takes(model, index);
+                VariantView {
+                    weights_bytes,
+                    instance_bytes,
+                    load_time: self
+                        .fleet
+                        .load_time(name, index)
+                        .unwrap_or_else(|| guessed_load_time(variant)),
+                    max_threads: threads::most_useful(model.policy.engine.threads, variant.weights_bytes),
+                    failed: self.fleet.failure(name, index, now),
+                    shortage: self.fleet.shortage(name, index),
+                }
             });
             ModelObservation {
                 model: name.clone(),
@@ -274,21 +285,32 @@ impl Controller {
         }
     }
 
-    /// What may still be taken on a device: free memory less headroom and what is on its way; on the host also no
-    /// more than the policy's limit for all models together.
+    /// What a variant takes of a device that its model may use, the most where they differ.
+    fn takes(&self, model: &CatalogModel, variant: usize) -> Takes {
+        let gpus = self.setup.devices.iter().any(|device| *device != DeviceId::Host);
+        let default = |device: &DeviceId| !gpus || *device != DeviceId::Host;
+        let allowed = |device: &&DeviceId| match &model.policy.devices {
+            Some(devices) => devices.contains(device),
+            None => default(device),
+        };
+        let devices = self.setup.devices.iter().filter(allowed);
+        devices.map(|device| self.fleet.takes(model, variant, *device)).fold(Takes::default(), Takes::max)
+    }
+
+    /// What may still be taken on a device. One that could be read once and cannot now is not there: nothing fits. One
+    /// that never could is not known, and everything fits.
     fn device_view(&self, device: DeviceId) -> DeviceView {
         let Some(memory) = self.memory.iter().find(|memory| memory.device == device) else {
-            return DeviceView { device, available: None, capacity: None, deficit: ByteCount::ZERO };
+            let lost = self.fleet.known_devices().any(|known| known == device);
+            let available = lost.then_some(ByteCount::ZERO);
+            return DeviceView { device, available, capacity: None, deficit: ByteCount::ZERO };
         };
         let policy = &self.setup.devices_policy;
-        let predicted = self.fleet.predicted_bytes(device);
+        let available = self.fleet.predicted_bytes(device).leaves(memory, policy);
         let headroom = policy.headroom(memory.total);
-        let mut available = memory.free.saturating_sub(headroom).saturating_sub(predicted.coming);
         let mut capacity = memory.total.saturating_sub(headroom);
         if device == DeviceId::Host {
-            let limit = policy.host_memory_limit.of(memory.total);
-            available = available.min(limit.saturating_sub(predicted.total));
-            capacity = capacity.min(limit);
+            capacity = capacity.min(policy.host_memory_limit.of(memory.total));
         }
         // Predictions err a little: only when half of the headroom is gone, somebody else must have taken it.
         let missing = headroom.saturating_sub(memory.free);
@@ -352,3 +374,6 @@ fn retired(model: &CatalogModel) -> Arc<CatalogModel> {
     let policy = Arc::new(ModelPolicy { scale, ..(*model.policy).clone() });
     Arc::new(CatalogModel { policy, ..model.clone() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,14 +6,27 @@ use metrics::{counter, gauge};
 
 use super::Controller;
 use crate::admission::Condition;
+use crate::catalog::Takes;
 use crate::control::step::{Action, ModelStep};
+use crate::gpu::Sensors;
 use crate::scaling::Reason;
 use crate::telemetry as names;
-use crate::units::Timestamp;
+use crate::units::{DeviceId, Timestamp};
 use crate::view::Observation;
 
 /// Least time between two log lines about decisions that change nothing: under load their reasons alternate.
 const IDLE_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What is read of each device: memory, and then what only GPUs have.
+const DEVICE_READINGS: [&str; 7] = [
+    names::MEMORY_TOTAL,
+    names::MEMORY_USED,
+    names::MEMORY_FREE,
+    names::MEMORY_SELF,
+    names::GPU_UTILIZATION,
+    names::GPU_TEMPERATURE,
+    names::GPU_POWER,
+];
 
 /// The last decision for a model, so that only changes are counted and logged.
 #[derive(Clone, Copy, Default)]
@@ -65,13 +78,57 @@ impl Controller {
                 .set(model.queue.oldest_wait.as_secs_f64());
             gauge!(names::IN_FLIGHT, "model" => name).set(f64::from(model.queue.in_flight));
         }
+        self.report_devices();
+        self.report_variants();
+    }
+
+    fn report_devices(&self) {
         for memory in &self.memory {
             let device = memory.device.to_string();
-            gauge!(names::MEMORY_TOTAL, "device" => device.clone()).set(bytes(memory.total));
-            gauge!(names::MEMORY_USED, "device" => device.clone()).set(bytes(memory.used));
-            gauge!(names::MEMORY_FREE, "device" => device.clone()).set(bytes(memory.free));
-            if let Some(own) = memory.used_by_self {
-                gauge!(names::MEMORY_SELF, "device" => device).set(bytes(own));
+            let set = |name, value| gauge!(name, "device" => device.clone()).set(value);
+            set(names::MEMORY_TOTAL, bytes(memory.total));
+            set(names::MEMORY_USED, bytes(memory.used));
+            set(names::MEMORY_FREE, bytes(memory.free));
+            let Sensors { utilization_percent, temperature_celsius, power_milliwatts } = memory.sensors;
+            for (name, value) in [
+                (names::MEMORY_SELF, memory.used_by_self.map(bytes)),
+                (names::GPU_UTILIZATION, utilization_percent.map(|percent| f64::from(percent) / 100.0)),
+                (names::GPU_TEMPERATURE, temperature_celsius.map(f64::from)),
+                (names::GPU_POWER, power_milliwatts.map(|milliwatts| f64::from(milliwatts) / 1000.0)),
+            ] {
+                if let Some(value) = value {
+                    set(name, value);
+                }
+            }
+        }
+        let is_read = |device| self.memory.iter().any(|memory| memory.device == device);
+        for gone in self.fleet.known_devices().filter(|known| !is_read(*known)) {
+            // The last values would look like readings.
+            let readings = if gone == DeviceId::Host { &DEVICE_READINGS[..4] } else { &DEVICE_READINGS[..] };
+            for name in readings.iter().copied() {
+                gauge!(name, "device" => gone.to_string()).set(f64::NAN);
+            }
+        }
+    }
+
+    /// Publishes what the variants take of the device that computes, as predicted and as measured.
+    fn report_variants(&self) {
+        let devices = &self.setup.devices;
+        for model in &self.models {
+            for (index, variant) in model.variants.iter().enumerate() {
+                let predicted = devices.iter().map(|device| variant.footprint(*device).takes(*device));
+                let measured = devices.iter().filter_map(|device| self.fleet.measured(model, index, *device));
+                for (name, takes) in [
+                    (names::PREDICTED, predicted.reduce(Takes::max)),
+                    (names::MEASURED, measured.reduce(Takes::max)),
+                ] {
+                    let Some(takes) = takes else { continue };
+                    for (part, amount) in [("worker", takes.worker), ("instance", takes.instance)] {
+                        gauge!(name, "model" => model.policy.name.to_string(),
+                            "variant" => variant.name.to_string(), "part" => part)
+                        .set(bytes(amount));
+                    }
+                }
             }
         }
     }
