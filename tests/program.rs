@@ -146,7 +146,7 @@ fn check_reports_every_fault_at_once_and_starts_nothing() {
     ];
     check_failure(&run(folder.path(), &["check", path.to_str().unwrap()]), 1, &words);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for name in ["default.yaml", "burst.yaml", "scale-to-zero.yaml", "gpu.yaml"] {
+    for name in ["default.yaml", "burst.yaml", "scale-to-zero.yaml", "gpu.yaml", "several-models.yaml"] {
         let output = run(folder.path(), &["check", root.join("policies").join(name).to_str().unwrap()]);
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && text.contains("valid"), "{name}: {text}");
