@@ -207,7 +207,10 @@ impl<'a> Plan<'a> {
         }
         let allowed = self.sites.iter().filter(|site| wanted.allows(site.device, &self.sites));
         let available = allowed.filter_map(|site| site.available).max().unwrap_or_default();
-        if let Some((instances, device)) = self.make_room(at, model, &wanted, live) {
+        // Where a stale instance is in the way of its replacement, that one goes, and nobody else's.
+        let stale = model.instances.iter().any(|instance| instance.stale);
+        let room = if stale { None } else { self.make_room(at, model, &wanted, live) };
+        if let Some((instances, device)) = room {
             step.actions.extend(instances.iter().map(|instance| Action::Evict { instance: *instance }));
             self.gone.extend(instances);
             // What is free there is a part of it: who is less urgent must not take it.

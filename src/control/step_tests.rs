@@ -349,3 +349,15 @@ fn a_better_variant_takes_over_once_it_has_fit_for_long_enough() {
     let both = vec![InstanceView { threads: 2, ..worse() }, InstanceView { state: READY, ..starting }];
     assert_eq!(at(122, both, 90), ("upgrading", vec![drain_action(1)]));
 }
+
+#[test]
+fn a_stale_instance_makes_no_other_model_go() {
+    let mut crowded = two_models(vec![stale(1, 2)], 0, 5);
+    crowded.models[1].queue = QueueSignals::default();
+    crowded.models[1].instances = vec![instance(2, 0, READY, 0, 2)];
+    let steps = step_two(&crowded, [50, 50]);
+    assert_eq!(
+        (steps[0].reason.name(), steps[0].actions.as_slice()),
+        ("no_headroom", &[drain_action(1)][..])
+    );
+}
