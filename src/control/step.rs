@@ -1,7 +1,7 @@
 //! One step of the controller: what to start, what to drain, how to divide the CPU.
 //!
 //! Input: policies, prior state, an observation, `now`. Output: actions with their reasons. PURE; the
-//! driver calls it. Sole caller of [`scaling::decide`].
+//! driver calls it. What one model needs is decided in `plan.rs`, the sole caller of [`crate::scaling::decide`].
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //!
 //! Input: validated policy, prior state, signals, `now`. Output: a target with its reason, and the next state.
 //! Must not: read clocks, touch a GPU, spawn, log.
-//! Caller: `control::step` only. Rules and their sources: docs/scaling.md.
+//! Caller: `control::plan` only. Rules and their sources: docs/scaling.md.
 
 mod reason;
 mod window;
