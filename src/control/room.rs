@@ -19,6 +19,10 @@ use super::place::freed_bytes;
 use crate::units::{ByteCount, DeviceId, InstanceId};
 use crate::view::{InstanceState, InstanceView, ModelObservation};
 
+/// The pool gives way to other programs only if it has at least one part in so many of what is missing: to stop serving
+/// for the sake of a drop in the ocean would help nobody.
+const HELPS_FROM: u64 = 10;
+
 /// What decides about a model's instances, besides what is observed.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing {
@@ -116,7 +120,8 @@ pub fn make(
     Some(gone)
 }
 
-/// The instances on `device` that go because other programs want `needed` bytes: as many as there are, if need be.
+/// The instances on `device` that go because other programs want `needed` bytes: as many as there are, if need be; but
+/// none where all of them would hardly help.
 #[must_use]
 pub fn give(
     models: &[ModelObservation],
@@ -124,7 +129,9 @@ pub fn give(
     device: DeviceId,
     needed: ByteCount,
 ) -> Vec<InstanceId> {
-    choose(models, standings, device, needed, Claim::Yield)
+    let gone = choose(models, standings, device, needed, Claim::Yield);
+    let helps = freed(models, &gone).0.saturating_mul(HELPS_FROM) >= needed.0;
+    if helps { gone } else { Vec::new() }
 }
 
 fn choose(

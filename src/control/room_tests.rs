@@ -117,6 +117,8 @@ fn what_other_programs_take_is_given_unused_ones_first() {
     assert_eq!(given(10), [InstanceId(2)]);
     assert_eq!(given(11), [InstanceId(2), InstanceId(1)]);
     assert_eq!(given(1000), [InstanceId(2), InstanceId(1), InstanceId(3)], "a minimum goes last");
+    assert_eq!(given(2300).len(), 3);
+    assert_eq!(given(2301), [], "230 bytes would hardly help");
     assert_eq!(give(&models, &standings, DeviceId::Host, ByteCount(1)), []);
 }
 
