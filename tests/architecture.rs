@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules by level: one imports only lower ones. `control` has two, because its pure step serves the simulator
 /// as well.
-const LEVELS: [(&str, u32); 34] = [
+const LEVELS: [(&str, u32); 35] = [
     ("units", 0),
     ("clock", 1),
     ("embedded", 1),
@@ -16,6 +16,7 @@ const LEVELS: [(&str, u32); 34] = [
     ("quantization", 1),
     ("view", 1),
     ("batching", 2),
+    ("control::fixtures", 2),
     ("control::place", 2),
     ("control::quality", 2),
     ("control::threads", 2),

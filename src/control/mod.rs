@@ -4,6 +4,8 @@
 
 mod census;
 pub mod driver;
+#[cfg(test)]
+mod fixtures;
 pub mod place;
 mod plan;
 pub mod quality;

@@ -104,22 +104,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::units::DeviceId;
-
-    fn instance(id: u64, variant: usize, state: InstanceState) -> InstanceView {
-        InstanceView {
-            id: InstanceId(id),
-            variant,
-            device: DeviceId::Host,
-            state,
-            slots: 4,
-            leased: 0,
-            threads: 1,
-            progress: 0,
-            age: Duration::from_secs(60),
-            stale: false,
-        }
-    }
+    use crate::control::fixtures::instance;
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(seconds * 1000)

@@ -1,6 +1,7 @@
 //! Who goes, as tables.
 
 use super::*;
+use crate::control::fixtures;
 use crate::units::ModelName;
 use crate::view::{QueueSignals, VariantView};
 
@@ -8,18 +9,7 @@ const GPU: DeviceId = DeviceId::Gpu(0);
 const READY: InstanceState = InstanceState::Ready;
 
 fn instance(id: u64, leased: u32, age: u64) -> InstanceView {
-    InstanceView {
-        id: InstanceId(id),
-        variant: 0,
-        device: GPU,
-        state: READY,
-        slots: 4,
-        leased,
-        threads: 1,
-        progress: 0,
-        age: Duration::from_secs(age),
-        stale: false,
-    }
+    InstanceView { device: GPU, leased, age: Duration::from_secs(age), ..fixtures::instance(id, 0, READY) }
 }
 
 /// Weights of 100 bytes, and 10 for each instance.

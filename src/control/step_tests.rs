@@ -1,6 +1,7 @@
 //! Controller steps as tables.
 
 use super::*;
+use crate::control::fixtures;
 use crate::policy::Policy;
 use crate::units::ByteCount;
 use crate::view::{DeviceView, InstanceView, LoadFailure, QueueSignals, VariantView};
@@ -15,18 +16,7 @@ fn policies(scale: &str) -> Vec<Arc<ModelPolicy>> {
 }
 
 fn instance(id: u64, variant: usize, state: InstanceState, leased: u32, threads: u32) -> InstanceView {
-    InstanceView {
-        id: InstanceId(id),
-        variant,
-        device: DeviceId::Host,
-        state,
-        slots: 4,
-        leased,
-        threads,
-        progress: 0,
-        age: Duration::from_secs(600),
-        stale: false,
-    }
+    InstanceView { leased, threads, ..fixtures::instance(id, variant, state) }
 }
 
 fn variant(weights_mib: u64) -> VariantView {

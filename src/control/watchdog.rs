@@ -99,24 +99,13 @@ fn verdict(policy: &WatchdogPolicy, seen: &Seen) -> Option<Frozen> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::DeviceId;
+    use crate::control::fixtures;
 
     const POLICY: WatchdogPolicy =
         WatchdogPolicy { no_progress_after: Duration::from_secs(1), load_timeout: Duration::from_secs(3) };
 
     fn instance(state: InstanceState, leased: u32, progress: u64) -> InstanceView {
-        InstanceView {
-            id: InstanceId(1),
-            variant: 0,
-            device: DeviceId::Host,
-            state,
-            slots: 4,
-            leased,
-            threads: 1,
-            progress,
-            age: Duration::ZERO,
-            stale: false,
-        }
+        InstanceView { leased, progress, ..fixtures::instance(1, 0, state) }
     }
 
     /// Looks at each of `looks`, `step_ms` apart; gives the numbers of those at which the instance was frozen.

@@ -42,7 +42,7 @@ impl Controller {
         let reason = step.reason.name();
         let count = |wanted: fn(&Action) -> bool| step.actions.iter().filter(|action| wanted(action)).count();
         let starts = count(|action| matches!(action, Action::Start { .. }));
-        let drains = count(|action| matches!(action, Action::Drain { .. }));
+        let drains = count(|action| matches!(action, Action::Drain { .. } | Action::Evict { .. }));
         gauge!(names::TARGET_INSTANCES, "model" => step.model.to_string())
             .set(f64::from(step.target_instances));
         let trouble = self.fleet.trouble(&step.model);

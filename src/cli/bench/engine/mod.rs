@@ -19,7 +19,7 @@ use signal_hook::consts::SIGINT;
 use answers::Questions;
 pub(super) use arguments::EngineArguments;
 use measure::Bench;
-use plan::{Chain, Measurement, Sizes};
+use plan::{Chain, Measurement, Sizes, Step};
 use report::{Answers, Decode, Figures, Mixed, Prefill, Sampling};
 use subject::Subject;
 
@@ -102,20 +102,28 @@ fn figures<W: Weights>(
     for (number, measurement) in (0..).zip(measurements) {
         progress.at(number);
         progress.say(|| measurement.to_string());
-        if let Measurement::Answers(sequences) = *measurement {
-            // Memory may not hold both contexts.
-            drop(steps.take());
-            let answered = answers::measure(weights, spec, sequences, questions, stop)?;
-            figures.answers.push(Answers::new(sequences, &answered));
-        } else {
-            let bench = match &mut steps {
-                Some(bench) => bench,
-                none => {
-                    let vocabulary_tokens = weights.vocabulary().tokens();
-                    none.insert(Bench::new(weights.context(spec)?, vocabulary_tokens, questions.time, stop))
-                }
-            };
-            time_steps(bench, *measurement, depth, [policy, &greedy], &mut figures)?;
+        match *measurement {
+            Measurement::Answers(sequences) => {
+                // Memory may not hold both contexts.
+                drop(steps.take());
+                let answered = answers::measure(weights, spec, sequences, questions, stop)?;
+                figures.answers.push(Answers::new(sequences, &answered));
+            }
+            Measurement::Step(step) => {
+                let bench = match &mut steps {
+                    Some(bench) => bench,
+                    none => {
+                        let vocabulary_tokens = weights.vocabulary().tokens();
+                        none.insert(Bench::new(
+                            weights.context(spec)?,
+                            vocabulary_tokens,
+                            questions.time,
+                            stop,
+                        ))
+                    }
+                };
+                time_step(bench, step, depth, [policy, &greedy], &mut figures)?;
+            }
         }
         // The last one may have been cut short, and is what was measured of it.
         if stop.load(Ordering::Relaxed) {
@@ -126,29 +134,28 @@ fn figures<W: Weights>(
     Ok(figures)
 }
 
-fn time_steps<C: Context>(
+fn time_step<C: Context>(
     bench: &mut Bench<'_, C>,
-    measurement: Measurement,
+    step: Step,
     depth: u32,
     [policy, greedy]: [&SamplingSettings; 2],
     figures: &mut Figures,
 ) -> Result<(), EngineError> {
-    match measurement {
-        Measurement::Prefill(tokens) => {
+    match step {
+        Step::Prefill(tokens) => {
             figures.prefill.push(Prefill::new(tokens, &bench.prefill(tokens)?));
         }
-        Measurement::Decode(sequences) => {
+        Step::Decode(sequences) => {
             figures.decode.push(Decode::new(sequences, &bench.decode(sequences, depth)?));
         }
-        Measurement::Mixed(sequences, chunk) => {
+        Step::Mixed(sequences, chunk) => {
             let (without, with) = bench.mixed(sequences, depth, chunk)?;
             figures.mixed.push(Mixed::new(sequences, chunk, &without, &with));
         }
-        Measurement::Sampling(chain) => {
+        Step::Sampling(chain) => {
             let settings = if chain == Chain::Greedy { greedy } else { policy };
             figures.sampling.push(Sampling::new(chain.name(), &bench.sampling(settings)?));
         }
-        Measurement::Answers(_) => unreachable!("answers need an engine, not a context"),
     }
     Ok(())
 }

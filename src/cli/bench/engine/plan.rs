@@ -9,15 +9,23 @@ use crate::cli::bench::table::counted;
 /// One measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Measurement {
+    /// Of single steps, on a bare context.
+    Step(Step),
+    /// Answers to so many questions at a time, in the loop that servers run.
+    Answers(u32),
+}
+
+/// What single steps compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
     /// A prompt of so many tokens.
     Prefill(u32),
-    /// Steps of so many sequences.
+    /// So many sequences.
     Decode(u32),
-    /// Steps of so many sequences with so many tokens of a prompt.
+    /// So many sequences with so many tokens of a prompt.
     Mixed(u32, u32),
+    /// Nothing; tokens are chosen.
     Sampling(Chain),
-    /// Answers to so many questions at a time.
-    Answers(u32),
 }
 
 /// How tokens are chosen.
@@ -40,14 +48,15 @@ impl Chain {
 
 impl fmt::Display for Measurement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sequences = |count| counted(count, "sequence");
         match *self {
-            Self::Prefill(tokens) => write!(f, "prefill of {}", counted(tokens, "token")),
-            Self::Decode(sequences) => write!(f, "decode of {}", counted(sequences, "sequence")),
-            Self::Mixed(sequences, tokens) => {
-                write!(f, "decode of {} beside a prompt's {tokens}", counted(sequences, "sequence"))
+            Self::Step(Step::Prefill(tokens)) => write!(f, "prefill of {}", counted(tokens, "token")),
+            Self::Step(Step::Decode(count)) => write!(f, "decode of {}", sequences(count)),
+            Self::Step(Step::Mixed(count, tokens)) => {
+                write!(f, "decode of {} beside a prompt's {tokens}", sequences(count))
             }
-            Self::Sampling(chain) => write!(f, "sampling, {}", chain.name()),
-            Self::Answers(sequences) => write!(f, "answers, {} at a time", counted(sequences, "sequence")),
+            Self::Step(Step::Sampling(chain)) => write!(f, "sampling, {}", chain.name()),
+            Self::Answers(count) => write!(f, "answers, {} at a time", sequences(count)),
         }
     }
 }
@@ -69,27 +78,28 @@ pub(super) fn measurements(
     sizes: Sizes,
 ) -> Vec<Measurement> {
     let slots = sizes.slots;
-    let prefill = prompt_lengths(sizes.context_tokens).into_iter().map(Measurement::Prefill);
-    let decode = batch_sizes(slots).into_iter().map(Measurement::Decode);
+    let prefill = prompt_lengths(sizes.context_tokens).into_iter().map(Step::Prefill);
+    let decode = batch_sizes(slots).into_iter().map(Step::Decode);
     // The prompt needs a slot, too.
     let beside = batch_sizes(slots).into_iter().filter(|sequences| *sequences < slots);
     let mixed = beside.flat_map(|sequences| {
         let chunks = chunks(chunk_tokens, sequences, sizes);
-        chunks.into_iter().map(move |chunk| Measurement::Mixed(sequences, chunk))
+        chunks.into_iter().map(move |chunk| Step::Mixed(sequences, chunk))
     });
-    let sampling = [Chain::Policy, Chain::Greedy].into_iter().map(Measurement::Sampling);
+    let sampling = [Chain::Policy, Chain::Greedy].into_iter().map(Step::Sampling);
     let answers = answer_sizes(slots).into_iter().map(Measurement::Answers);
-    let all = prefill.chain(decode).chain(mixed).chain(sampling).chain(answers);
+    let steps = prefill.chain(decode).chain(mixed).chain(sampling).map(Measurement::Step);
+    let all = steps.chain(answers);
     all.filter(|measurement| wanted(measurement.kind())).collect()
 }
 
 impl Measurement {
     fn kind(self) -> Kind {
         match self {
-            Self::Prefill(_) => Kind::Prefill,
-            Self::Decode(_) => Kind::Decode,
-            Self::Mixed(..) => Kind::Mixed,
-            Self::Sampling(_) => Kind::Sampling,
+            Self::Step(Step::Prefill(_)) => Kind::Prefill,
+            Self::Step(Step::Decode(_)) => Kind::Decode,
+            Self::Step(Step::Mixed(..)) => Kind::Mixed,
+            Self::Step(Step::Sampling(_)) => Kind::Sampling,
             Self::Answers(_) => Kind::Answers,
         }
     }
@@ -137,7 +147,8 @@ pub(super) fn lengths(prompt: NonZeroU32, answer: NonZeroU32, context_tokens: u3
 mod tests {
     use proptest::prelude::*;
 
-    use super::Measurement::{Answers, Decode, Mixed, Prefill, Sampling};
+    use super::Measurement::Answers;
+    use super::Step::{Decode, Mixed, Prefill, Sampling};
     use super::*;
 
     const CHUNKS: [u32; 4] = [64, 128, 256, 512];
@@ -178,13 +189,17 @@ mod tests {
         }
     }
 
+    fn steps<const N: usize>(steps: [Step; N]) -> [Measurement; N] {
+        steps.map(Measurement::Step)
+    }
+
     #[test]
     fn only_what_is_wanted_is_measured() {
         let plan =
             |wanted: &[Kind]| measurements(|kind| wanted.contains(&kind), &of(&CHUNKS), sizes(2, 512, 200));
-        assert_eq!(plan(&[Kind::Prefill, Kind::Decode]), [Prefill(128), Decode(1), Decode(2)]);
-        assert_eq!(plan(&[Kind::Mixed]), [Mixed(1, 64), Mixed(1, 128), Mixed(1, 200)]);
-        assert_eq!(plan(&[Kind::Sampling]), [Sampling(Chain::Policy), Sampling(Chain::Greedy)]);
+        assert_eq!(plan(&[Kind::Prefill, Kind::Decode]), steps([Prefill(128), Decode(1), Decode(2)]));
+        assert_eq!(plan(&[Kind::Mixed]), steps([Mixed(1, 64), Mixed(1, 128), Mixed(1, 200)]));
+        assert_eq!(plan(&[Kind::Sampling]), steps([Sampling(Chain::Policy), Sampling(Chain::Greedy)]));
         assert_eq!(plan(&[Kind::Answers]), [Answers(1), Answers(2)]);
         let alone = measurements(|kind| kind == Kind::Mixed, &of(&CHUNKS), sizes(1, 512, 200));
         assert_eq!(alone, [], "the prompt has no slot");
