@@ -12,7 +12,8 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use modelpool::batching::padding::{self, Terms};
 use modelpool::batching::{self, Allowance, Limits, Need, Share};
 use modelpool::dispatch;
-use modelpool::generation::{Dry, Mirostat, MirostatVersion, Penalties, SamplingSettings, Token};
+use modelpool::dispatch::affinity::{Affinity, Trail};
+use modelpool::generation::{Dry, Mirostat, MirostatVersion, Penalties, Prompt, SamplingSettings, Token};
 use modelpool::pool::{
     Instance, InstanceCommand, InstanceIdentity, InstancePort, ModelInstances, Pool, PoolSnapshot,
 };
@@ -221,6 +222,16 @@ fn dispatching(criterion: &mut Criterion) {
             let instances = snapshot.instances(black_box(&model));
             let chosen = dispatch::choose(instances.iter().map(|instance| instance.load()), None);
             drop(instances[chosen.expect("some are idle")].try_lease());
+        });
+    });
+    let prompt = Prompt::Text("You answer questions about foxes. ".repeat(120));
+    group.bench_function("the trail of 4 KiB", |bencher| bencher.iter(|| Trail::of(black_box(&prompt))));
+    let (trail, mut affinity) = (Trail::of(&prompt), Affinity::default());
+    affinity.serves(&trail, InstanceId(u64::from(INSTANCES)));
+    group.bench_function("who holds a trail, and who does now", |bencher| {
+        bencher.iter(|| {
+            let holder = affinity.holder(black_box(&trail), |id| id.0 <= u64::from(INSTANCES));
+            affinity.serves(&trail, holder.expect("served before").0);
         });
     });
 }

@@ -43,7 +43,7 @@ pub(in crate::cli::bench) struct EngineArguments {
     /// Compute on the CPU, even if there is a GPU.
     #[arg(long)]
     cpu: bool,
-    /// The most tokens of a decode call [default: 512].
+    /// The most tokens of one pass over the weights [default: 512].
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=65_536))]
     pub(super) batch_tokens: Option<u32>,
     /// How keys and values are stored: f16, q8_0 or q4_0 [default: f16].

@@ -70,7 +70,7 @@ impl fmt::Display for Subject {
         let ContextSpec { slots, context_tokens, threads, batch_tokens, .. } = self.spec;
         write!(
             f,
-            "{} on {device}, {threads} threads: {slots} slots of {context_tokens} tokens, batches of up to \
+            "{} on {device}, {threads} threads: {slots} slots of {context_tokens} tokens, passes of up to \
              {batch_tokens}",
             path.display()
         )
