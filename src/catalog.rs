@@ -16,8 +16,8 @@ use crate::chat::{ChatError, ChatTemplate};
 use crate::gguf::{self, GgufError, Header};
 use crate::policy::{ModelFile, ModelPolicy, VariantPolicy, Variants};
 use crate::quantization;
-use crate::units::{ByteCount, DeviceId, ModelName};
-pub use footprint::{Footprint, Takes};
+use crate::units::{ByteCount, DeviceSet, ModelName};
+pub use footprint::Footprint;
 
 /// Which file stood at a path when it was read: another one there later is another model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -53,13 +53,10 @@ pub struct CatalogVariant {
 }
 
 impl CatalogVariant {
-    /// What it will take when `device` computes.
+    /// What it will take when these devices compute.
     #[must_use]
-    pub const fn footprint(&self, device: DeviceId) -> &Footprint {
-        match device {
-            DeviceId::Host => &self.on_host,
-            DeviceId::Gpu(_) => &self.on_gpu,
-        }
+    pub fn footprint(&self, devices: impl Into<DeviceSet>) -> &Footprint {
+        if devices.into() == DeviceSet::HOST { &self.on_host } else { &self.on_gpu }
     }
 }
 
@@ -258,6 +255,8 @@ fn chat_template(header: &Header) -> Result<ChatTemplate, ChatError> {
 mod tests {
     use super::*;
     use crate::policy::Policy;
+    use crate::units::DeviceId;
+    use crate::view::Takes;
 
     /// The demo model with these other keys.
     fn model(rest: &str) -> Arc<CatalogModel> {

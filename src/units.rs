@@ -234,9 +234,93 @@ impl fmt::Display for DeviceId {
     }
 }
 
+/// Where an instance lies: on the host, on one GPU, or on several GPUs of which each holds a part.
+///
+/// A bit for each device, the host's first; so there can be GPUs 0 to 62.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeviceSet(u64);
+
+impl DeviceSet {
+    /// The host.
+    pub const HOST: Self = Self(1);
+    /// GPUs that can be told apart; llama.cpp knows no more than 16.
+    pub const MAX_GPUS: u32 = 63;
+
+    /// The devices of this set, the host first, then GPUs by number.
+    pub fn iter(self) -> impl Iterator<Item = DeviceId> {
+        let device = |bit: u32| bit.checked_sub(1).map_or(DeviceId::Host, DeviceId::Gpu);
+        (0..u64::BITS).filter(move |bit| self.0 >> bit & 1 == 1).map(device)
+    }
+
+    /// Whether a device is one of them.
+    #[must_use]
+    pub const fn contains(self, device: DeviceId) -> bool {
+        self.0 & Self::bit(device) != 0
+    }
+
+    /// How many devices they are.
+    #[must_use]
+    pub const fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    const fn bit(device: DeviceId) -> u64 {
+        match device {
+            DeviceId::Host => 1,
+            DeviceId::Gpu(number) => {
+                assert!(number < Self::MAX_GPUS, "GPUs are bounded where they are named");
+                2 << number
+            }
+        }
+    }
+}
+
+impl From<DeviceId> for DeviceSet {
+    fn from(device: DeviceId) -> Self {
+        Self(Self::bit(device))
+    }
+}
+
+impl FromIterator<DeviceId> for DeviceSet {
+    fn from_iter<I: IntoIterator<Item = DeviceId>>(devices: I) -> Self {
+        Self(devices.into_iter().fold(0, |bits, device| bits | Self::bit(device)))
+    }
+}
+
+impl fmt::Display for DeviceSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, device) in self.iter().enumerate() {
+            write!(f, "{}{device}", if number > 0 { "+" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for DeviceSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sets_of_devices_list_what_was_put_in() {
+        let all = [DeviceId::Host, DeviceId::Gpu(0), DeviceId::Gpu(62)];
+        let set: DeviceSet = all.into_iter().collect();
+        assert!(set.iter().eq(all) && set.len() == 3 && !set.contains(DeviceId::Gpu(1)));
+        assert_eq!(set.to_string(), "host+gpu0+gpu62");
+        assert_eq!(DeviceSet::from(DeviceId::Host), DeviceSet::HOST);
+    }
 
     #[test]
     fn byte_counts_read_what_people_write() {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::units::{ByteCount, DeviceId, InstanceId, ModelName};
+use crate::units::{ByteCount, DeviceId, DeviceSet, InstanceId, ModelName};
 
 /// Where an instance is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,7 +43,7 @@ pub struct InstanceView {
     /// Index of its variant in the policy's list.
     pub variant: usize,
     /// Where its memory is.
-    pub device: DeviceId,
+    pub devices: DeviceSet,
     /// Where it is in its life.
     pub state: InstanceState,
     /// Slots it has.
@@ -76,10 +76,10 @@ pub struct InstanceLoad {
 /// One variant of a model, before or after it is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VariantView {
-    /// Bytes of its weights.
-    pub weights_bytes: ByteCount,
-    /// Bytes of one instance besides the weights: KV cache and compute buffers.
-    pub instance_bytes: ByteCount,
+    /// What a worker with one instance takes of one device.
+    pub takes: Takes,
+    /// The part of it that each of several devices takes in full; the rest is divided between them.
+    pub each: Takes,
     /// The most CPU threads that an instance on the host can use.
     pub max_threads: u32,
     /// How long its weights took to load the last time; before that, a guess from their size.
@@ -88,7 +88,55 @@ pub struct VariantView {
     pub failed: Option<LoadFailure>,
     /// The last load ran out of memory although this much could be taken on the device; `None` if it did not, or
     /// long ago.
-    pub shortage: Option<(DeviceId, ByteCount)>,
+    pub shortage: Option<(DeviceSet, ByteCount)>,
+}
+
+/// Bytes that a worker and each of its instances take, predicted or measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Takes {
+    /// The worker, its weights above all.
+    pub worker: ByteCount,
+    /// Each instance besides: KV cache and compute buffers.
+    pub instance: ByteCount,
+}
+
+impl Takes {
+    /// The larger of each.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self { worker: self.worker.max(other.worker), instance: self.instance.max(other.instance) }
+    }
+
+    /// What one of several devices takes that holds `share` (0 to 1) of the layers: `each` in full, and its share of the
+    /// rest. All of it if there is one device, whose share is 1.
+    #[must_use]
+    pub fn part(self, each: Self, share: f64) -> Self {
+        let part = |whole: ByteCount, each: ByteCount| {
+            let each = each.min(whole);
+            each + whole.saturating_sub(each).fraction(share)
+        };
+        Self { worker: part(self.worker, each.worker), instance: part(self.instance, each.instance) }
+    }
+}
+
+/// How the layers of a worker on several devices are divided between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spread {
+    /// The devices.
+    pub devices: DeviceSet,
+    /// A weight for each of them: llama.cpp divides by the memory that was free when it loaded.
+    pub weights: Vec<(DeviceId, u64)>,
+}
+
+impl Spread {
+    /// The share of the layers that a device holds, 0 to 1; equal ones where nothing is known.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 52 bits")]
+    pub fn share(&self, device: DeviceId) -> f64 {
+        let total: u64 = self.weights.iter().map(|(_, weight)| *weight).sum();
+        let own = self.weights.iter().find(|(of, _)| *of == device).map_or(0, |(_, weight)| *weight);
+        if total == 0 { 1.0 / f64::from(self.devices.len().max(1)) } else { own as f64 / total as f64 }
+    }
 }
 
 /// A load that failed, or a worker that died before it had achieved anything.
@@ -127,6 +175,20 @@ pub struct ModelObservation {
     pub instances: Vec<InstanceView>,
     /// Its variants, best first.
     pub variants: Vec<VariantView>,
+    /// How those of its workers that lie on several devices are divided.
+    pub spreads: Vec<Spread>,
+}
+
+impl ModelObservation {
+    /// The share of an instance on `devices` that lies on one of them, 0 to 1.
+    #[must_use]
+    pub fn share(&self, devices: DeviceSet, device: DeviceId) -> f64 {
+        if !devices.contains(device) {
+            return 0.0;
+        }
+        let known = self.spreads.iter().find(|spread| spread.devices == devices);
+        known.map_or_else(|| 1.0 / f64::from(devices.len()), |spread| spread.share(device))
+    }
 }
 
 /// One device that instances can use.
@@ -134,6 +196,8 @@ pub struct ModelObservation {
 pub struct DeviceView {
     /// The device.
     pub device: DeviceId,
+    /// Bytes that nobody uses; `None` where it cannot be measured.
+    pub free: Option<ByteCount>,
     /// Bytes that may still be taken: what is free, less headroom and what is being loaded at the moment;
     /// `None` where it cannot be measured.
     pub available: Option<ByteCount>,

@@ -9,8 +9,8 @@ use modelpool::engine::{ContextSpec, InlineEngine, Loader, Weights, WeightsSpec}
 use modelpool::generation::{
     Event, EventSink, FinishReason, GenerationRequest, Loss, Prompt, SamplingSettings, SequenceSpec, Token,
 };
-use modelpool::policy::Pooling;
-use modelpool::units::{ByteCount, DeviceId};
+use modelpool::policy::{Pooling, Split};
+use modelpool::units::{ByteCount, DeviceSet};
 use serde::Deserialize;
 
 /// One prompt with the answer of the program that trained the model, from `examples/demo-model/reference.json`.
@@ -32,7 +32,9 @@ fn references() -> Vec<Reference> {
 
 fn weights() -> LlamaWeights {
     let path = demo_model("tidepool-3m-f16.gguf");
-    LlamaLoader.load(&WeightsSpec { path, device: DeviceId::Host, gpu_layers: None }).unwrap()
+    LlamaLoader
+        .load(&WeightsSpec { path, devices: DeviceSet::HOST, gpu_layers: None, split: Split::Off })
+        .unwrap()
 }
 
 fn spec(slots: u32, threads: u32) -> ContextSpec {
@@ -217,8 +219,10 @@ fn files_that_are_no_model_give_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("broken.gguf");
     std::fs::write(&path, b"GGUF and nothing else").unwrap();
-    let error =
-        LlamaLoader.load(&WeightsSpec { path, device: DeviceId::Host, gpu_layers: None }).err().unwrap();
+    let error = LlamaLoader
+        .load(&WeightsSpec { path, devices: DeviceSet::HOST, gpu_layers: None, split: Split::Off })
+        .err()
+        .unwrap();
     assert!(error.to_string().contains("broken.gguf"), "{error}");
 }
 

@@ -8,7 +8,7 @@ use super::*;
 use crate::generation::{GenerationRequest, Prompt, SamplingSettings};
 use crate::policy::Policy;
 use crate::pool::{Instance, InstanceCommand, InstanceIdentity, InstancePort, ModelInstances, PoolSnapshot};
-use crate::units::{DeviceId, InstanceId, WorkerId};
+use crate::units::{DeviceSet, InstanceId, WorkerId};
 
 pub(super) struct World {
     pub(super) admission: Arc<Admission>,
@@ -58,7 +58,7 @@ impl World {
             model: self.model.clone(),
             variant: 0,
             variant_name: "a".into(),
-            device: DeviceId::Host,
+            devices: DeviceSet::HOST,
             files: self.files,
         };
         let admission: Weak<Admission> = Arc::downgrade(&self.admission);

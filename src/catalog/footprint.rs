@@ -2,7 +2,8 @@
 
 use crate::gguf::{Header, InstanceSize, Placed};
 use crate::policy::{FlashAttention, ModelPolicy};
-use crate::units::{ByteCount, DeviceId};
+use crate::units::{ByteCount, DeviceSet};
+use crate::view::Takes;
 
 /// What a process takes of a GPU as soon as it computes there: CUDA's context and the loaded kernels. It comes with the
 /// worker and goes with it, whatever the model is. Measured: NVML says 527 MiB of a worker on an H200 that has freed its
@@ -18,6 +19,9 @@ pub struct Footprint {
     pub kv_cache: Placed,
     /// The buffers in which one instance computes.
     pub compute: Placed,
+    /// What each of several GPUs takes in full: a process, buffers, and as much as the largest part of the model, because
+    /// no part is divided.
+    pub each: Takes,
 }
 
 impl Footprint {
@@ -46,11 +50,12 @@ impl Footprint {
             fused_attention: engine.flash_attention != FlashAttention::Off,
             pooled: engine.pooling.is_some(),
         };
-        Self {
-            worker,
-            kv_cache: header.place_instance_cache(layers, &size),
-            compute: header.place_compute(layers, &size),
-        }
+        let kv_cache = header.place_instance_cache(layers, &size);
+        let compute = header.place_compute(layers, &size);
+        let of_layer = ByteCount(kv_cache.gpu.0 / u64::from(header.layers.max(1)));
+        let each =
+            Takes { worker: GPU_PROCESS_BYTES + header.largest_part(), instance: compute.gpu + of_layer };
+        Self { worker, kv_cache, compute, each }
     }
 
     /// What one instance takes.
@@ -61,24 +66,8 @@ impl Footprint {
 
     /// What lies on the device itself. Of a worker on a GPU, some lies on the host besides.
     #[must_use]
-    pub fn takes(&self, device: DeviceId) -> Takes {
-        Takes { worker: self.worker.at(device), instance: self.instance().at(device) }
-    }
-}
-
-/// What a worker and each of its instances take of one device, predicted or measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Takes {
-    /// The worker, its weights above all.
-    pub worker: ByteCount,
-    /// Each instance besides.
-    pub instance: ByteCount,
-}
-
-impl Takes {
-    /// The larger of each.
-    #[must_use]
-    pub fn max(self, other: Self) -> Self {
-        Self { worker: self.worker.max(other.worker), instance: self.instance.max(other.instance) }
+    pub fn takes(&self, devices: impl Into<DeviceSet>) -> Takes {
+        let devices = devices.into();
+        Takes { worker: self.worker.at(devices), instance: self.instance().at(devices) }
     }
 }

@@ -6,13 +6,14 @@ use std::path::Path;
 use super::bench::table::Table;
 use super::print;
 use super::server::{faults, read_catalog, usable_cpu_threads};
-use crate::catalog::{CatalogModel, CatalogVariant, Takes};
+use crate::catalog::{CatalogModel, CatalogVariant};
 use crate::engine::llama::compute_devices;
 use crate::fleet::PredictedBytes;
 use crate::gpu::{self, DeviceMemory};
 use crate::measured::{Key, Remembered};
 use crate::policy::{DevicesPolicy, ModelPolicy, Policy};
 use crate::units::{ByteCount, DeviceId};
+use crate::view::Takes;
 
 /// What stands where nothing is known.
 const UNKNOWN: &str = "-";
@@ -111,7 +112,7 @@ impl Machine {
     }
 
     fn measured(&self, variant: &CatalogVariant, policy: &ModelPolicy, device: DeviceId) -> Option<Takes> {
-        let key = Key::new(variant, policy, (device, &self.of(device)?.name))?;
+        let key = Key::new(variant, policy, (device.into(), &self.of(device)?.name))?;
         self.remembered.takes(&key, variant.footprint(device).takes(device))
     }
 

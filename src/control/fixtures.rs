@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::units::{DeviceId, InstanceId};
+use crate::units::{DeviceSet, InstanceId};
 use crate::view::{InstanceState, InstanceView};
 
 /// An instance of four slots on the host, which has been there for ten minutes and has nothing to do.
@@ -10,7 +10,7 @@ pub(super) fn instance(id: u64, variant: usize, state: InstanceState) -> Instanc
     InstanceView {
         id: InstanceId(id),
         variant,
-        device: DeviceId::Host,
+        devices: DeviceSet::HOST,
         state,
         slots: 4,
         leased: 0,

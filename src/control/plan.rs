@@ -11,9 +11,9 @@ use super::place::{Placement, Site, Wanted};
 use super::quality::Move;
 use super::room::{self, Claim, Standing};
 use super::step::{Action, ModelState, ModelStep};
-use crate::policy::{ModelPolicy, Quality};
+use crate::policy::{ModelPolicy, Quality, Split};
 use crate::scaling::{self, Reason};
-use crate::units::{ByteCount, DeviceId, InstanceId, ModelName, Timestamp};
+use crate::units::{ByteCount, DeviceId, DeviceSet, InstanceId, ModelName, Timestamp};
 use crate::view::{InstanceState, LoadFailure, ModelObservation, Observation, VariantView};
 
 /// Wait after the first failed load; doubles with each failure in a row.
@@ -42,10 +42,11 @@ impl<'a> Plan<'a> {
     ) -> Self {
         let on = |device| {
             let instances = observation.models.iter().flat_map(|model| &model.instances);
-            count(instances.filter(|instance| instance.device == device))
+            count(instances.filter(|instance| instance.devices.contains(device)))
         };
         let sites = observation.devices.iter().map(|view| Site {
             device: view.device,
+            free: view.free,
             available: view.available,
             capacity: view.capacity,
             instances: on(view.device),
@@ -129,9 +130,9 @@ impl<'a> Plan<'a> {
             }
             Move::Start { old } => {
                 let Some(found) = better(old.variant) else { return false };
-                self.take(found);
+                self.take(&found);
                 state.upgrade.started(old.id, found.variant, &model.instances);
-                step.actions.push(start_action(found));
+                step.actions.push(start_action(&found));
             }
         }
         step.reason = Reason::Upgrading;
@@ -144,9 +145,9 @@ impl<'a> Plan<'a> {
         for started in 0..wanted {
             match self.place(at, model, &loaded, live + started, step) {
                 Ok(found) => {
-                    self.take(found);
-                    loaded.push((found.variant, found.device));
-                    step.actions.push(start_action(found));
+                    self.take(&found);
+                    loaded.push((found.variant, found.devices));
+                    step.actions.push(start_action(&found));
                 }
                 Err(limit) => {
                     step.target_instances = live + started;
@@ -174,7 +175,7 @@ impl<'a> Plan<'a> {
         &mut self,
         at: usize,
         model: &ModelObservation,
-        loaded: &[(usize, DeviceId)],
+        loaded: &[(usize, DeviceSet)],
         live: u32,
         step: &mut ModelStep,
     ) -> Result<Placement, Reason> {
@@ -200,66 +201,76 @@ impl<'a> Plan<'a> {
             return Ok(found);
         }
         let needed = wanted.smallest(&self.sites);
+        let allowed = self.sites.iter().filter(|site| wanted.allows(site.device, &self.sites));
         if wanted.never_fits(&self.sites) {
-            let allowed = self.sites.iter().filter(|site| wanted.allows(site.device, &self.sites));
-            let capacity = allowed.filter_map(|site| site.capacity).max().unwrap_or_default();
+            let capacity = most(allowed.filter_map(|site| site.capacity), wanted.split);
             return Err(Reason::NeverFits { needed, capacity });
         }
-        let allowed = self.sites.iter().filter(|site| wanted.allows(site.device, &self.sites));
-        let available = allowed.filter_map(|site| site.available).max().unwrap_or_default();
+        let available = most(allowed.filter_map(|site| site.available), wanted.split);
         // Where a stale instance is in the way of its replacement, that one goes, and nobody else's.
         let stale = model.instances.iter().any(|instance| instance.stale);
-        let room = if stale { None } else { self.make_room(at, model, &wanted, live) };
-        if let Some((instances, device)) = room {
+        let room = if stale { None } else { self.make_room(at, &wanted, live) };
+        if let Some((instances, place)) = room {
             step.actions.extend(instances.iter().map(|instance| Action::Evict { instance: *instance }));
             self.gone.extend(instances);
             // What is free there is a part of it: who is less urgent must not take it.
-            for site in self.sites.iter_mut().filter(|site| site.device == device) {
-                site.available = site.available.map(|available| available.saturating_sub(needed));
-            }
-            return Err(Reason::MakingRoom { needed, device });
+            self.reserve(&place);
+            return Err(Reason::MakingRoom { needed: place.total(), devices: place.devices });
         }
         Err(Reason::NoHeadroom { needed, available })
     }
 
     /// Instances of others that go so that one of this model fits, and where; none if enough is on its way out already.
-    fn make_room(
-        &self,
-        at: usize,
-        model: &ModelObservation,
-        wanted: &Wanted<'_>,
-        live: u32,
-    ) -> Option<(Vec<InstanceId>, DeviceId)> {
+    fn make_room(&self, at: usize, wanted: &Wanted<'_>, live: u32) -> Option<(Vec<InstanceId>, Placement)> {
         let models = self.remaining();
-        let waited = model.queue.oldest_wait;
+        let queue = wanted.model.queue;
         let claims = if live > 0 {
             vec![Claim::More { model: at }]
-        } else if model.queue.depth > 0 {
-            vec![Claim::First { model: at }, Claim::Turn { model: at, waited }]
+        } else if queue.depth > 0 {
+            vec![Claim::First { model: at }, Claim::Turn { model: at, waited: queue.oldest_wait }]
         } else {
             // A minimum that nobody waits for.
             vec![Claim::More { model: at }]
         };
-        let allowed = self.sites.iter().filter(|site| wanted.allows(site.device, &self.sites));
-        let sites: Vec<(DeviceId, ByteCount)> =
-            allowed.filter_map(|site| Some((site.device, site.available?))).collect();
+        let places = wanted.usable.iter().flat_map(|variant| wanted.candidates(*variant, &self.sites));
+        let places: Vec<Placement> = places.filter(|place| self.missing(place).is_some()).collect();
         // Whatever is leaving already is waited for.
-        for &(device, available) in &sites {
-            let coming = room::coming_free(&models, device);
-            let fits = |variant: &&usize| wanted.cost(**variant, device) <= available + coming;
-            if coming > ByteCount::ZERO && wanted.usable.iter().any(|variant| fits(&variant)) {
-                return Some((Vec::new(), device));
-            }
+        let comes = |place: &&Placement| {
+            let missing = self.missing(place).unwrap_or_default();
+            let coming = |device| room::coming_free(&models, device);
+            missing.iter().any(|(device, _)| coming(*device) > ByteCount::ZERO)
+                && missing.iter().all(|(device, bytes)| *bytes <= coming(*device))
+        };
+        if let Some(place) = places.iter().find(comes) {
+            return Some((Vec::new(), place.clone()));
         }
         claims.into_iter().find_map(|claim| {
-            wanted.usable.iter().find_map(|variant| {
-                sites.iter().find_map(|&(device, available)| {
-                    let needed = wanted.cost(*variant, device).saturating_sub(available);
-                    let gone = room::make(&models, &self.standings, device, needed, claim)?;
-                    Some((gone, device))
-                })
+            places.iter().find_map(|place| {
+                let mut models = models.clone();
+                let mut gone = Vec::new();
+                for (device, bytes) in self.missing(place)? {
+                    // What goes for one device may lie on the next one, too.
+                    let needed = if gone.is_empty() {
+                        bytes
+                    } else {
+                        bytes.saturating_sub(room::coming_free(&models, device))
+                    };
+                    let more = room::make(&models, &self.standings, device, needed, claim)?;
+                    models.iter_mut().for_each(|model| mark(model, |id| more.contains(&id)));
+                    gone.extend(more);
+                }
+                Some((gone, place.clone()))
             })
         })
+    }
+
+    /// What is missing to a place on each of its devices; `None` if it is not known.
+    fn missing(&self, place: &Placement) -> Option<Vec<(DeviceId, ByteCount)>> {
+        let missing = place.costs.iter().map(|(device, cost)| {
+            let site = self.sites.iter().find(|site| site.device == *device)?;
+            Some((*device, cost.saturating_sub(site.available?)))
+        });
+        missing.collect()
     }
 
     /// Where other programs took what should stay free, instances go, after all that was decided before.
@@ -305,13 +316,13 @@ impl<'a> Plan<'a> {
         at: usize,
         model: &'b ModelObservation,
         usable: &'b [usize],
-        loaded: &'b [(usize, DeviceId)],
+        loaded: &'b [(usize, DeviceSet)],
     ) -> Wanted<'b>
     where
         'a: 'b,
     {
-        let devices = self.policies[at].devices.as_deref();
-        Wanted { variants: &model.variants, usable, devices, loaded }
+        let policy = &self.policies[at];
+        Wanted { model, usable, devices: policy.devices.as_deref(), split: policy.engine.split, loaded }
     }
 
     /// Whether requests wait for another model that has nothing.
@@ -325,21 +336,35 @@ impl<'a> Plan<'a> {
         site.device == DeviceId::Host && site.instances >= self.cpu_threads
     }
 
-    fn take(&mut self, found: Placement) {
-        for site in self.sites.iter_mut().filter(|site| site.device == found.device) {
-            site.available = site.available.map(|available| available.saturating_sub(found.cost));
+    fn take(&mut self, found: &Placement) {
+        self.reserve(found);
+        for site in self.sites.iter_mut().filter(|site| found.devices.contains(site.device)) {
             site.instances += 1;
+        }
+    }
+
+    /// Nobody else gets what this takes.
+    fn reserve(&mut self, place: &Placement) {
+        for (device, cost) in &place.costs {
+            for site in self.sites.iter_mut().filter(|site| site.device == *device) {
+                site.available = site.available.map(|available| available.saturating_sub(*cost));
+            }
         }
     }
 }
 
-fn start_action(found: Placement) -> Action {
-    Action::Start { variant: found.variant, device: found.device, threads: 1 }
+/// The most that one place can have: of one device, or of all if they may be taken together.
+fn most(bytes: impl Iterator<Item = ByteCount>, split: Split) -> ByteCount {
+    if split == Split::Off { bytes.max().unwrap_or_default() } else { bytes.sum() }
+}
+
+fn start_action(found: &Placement) -> Action {
+    Action::Start { variant: found.variant, devices: found.devices, threads: 1 }
 }
 
 /// What the model has, where; stale instances share nothing.
-fn loaded(model: &ModelObservation) -> Vec<(usize, DeviceId)> {
-    model.instances.iter().filter(|i| !i.stale).map(|i| (i.variant, i.device)).collect()
+fn loaded(model: &ModelObservation) -> Vec<(usize, DeviceSet)> {
+    model.instances.iter().filter(|i| !i.stale).map(|i| (i.variant, i.devices)).collect()
 }
 
 fn mark(model: &mut ModelObservation, leaves: impl Fn(InstanceId) -> bool) {

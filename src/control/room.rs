@@ -72,14 +72,14 @@ pub fn value(priority: u32, load_time: Duration, idle: Duration, bytes: ByteCoun
     weight * cost / ((1.0 + idle.as_secs_f64()) * as_float(bytes).max(1.0))
 }
 
-/// Bytes that come free when these instances go, all of them of one device.
-fn freed(models: &[ModelObservation], gone: &[InstanceId]) -> ByteCount {
+/// Bytes that come free on a device when these instances go.
+fn freed(models: &[ModelObservation], gone: &[InstanceId], device: DeviceId) -> ByteCount {
     let of_model = models.iter().map(|model| {
         let mut kept: Vec<&InstanceView> = model.instances.iter().collect();
         let leaving = model.instances.iter().filter(|instance| gone.contains(&instance.id));
         let bytes = leaving.map(|instance| {
             kept.retain(|other| other.id != instance.id);
-            freed_bytes(instance, &model.variants, kept.iter().copied())
+            freed_bytes(instance, model, device, kept.iter().copied())
         });
         bytes.sum::<ByteCount>()
     });
@@ -91,9 +91,8 @@ fn freed(models: &[ModelObservation], gone: &[InstanceId]) -> ByteCount {
 pub fn coming_free(models: &[ModelObservation], device: DeviceId) -> ByteCount {
     let leaving = |i: &&InstanceView| matches!(i.state, InstanceState::Draining | InstanceState::Stopping);
     let instances = models.iter().flat_map(|model| &model.instances);
-    let gone: Vec<InstanceId> =
-        instances.filter(|i| i.device == device).filter(leaving).map(|instance| instance.id).collect();
-    freed(models, &gone)
+    let gone: Vec<InstanceId> = instances.filter(leaving).map(|instance| instance.id).collect();
+    freed(models, &gone, device)
 }
 
 /// The instances on `device` that go so that at least `needed` bytes come free, the least valuable first; `None` if that
@@ -107,13 +106,13 @@ pub fn make(
     claim: Claim,
 ) -> Option<Vec<InstanceId>> {
     let mut gone = choose(models, standings, device, needed, claim);
-    if freed(models, &gone) < needed {
+    if freed(models, &gone, device) < needed {
         return None;
     }
     // A large one that had to go may make a small one before it unnecessary.
     for at in (0..gone.len()).rev() {
         let fewer = [&gone[..at], &gone[at + 1..]].concat();
-        if freed(models, &fewer) >= needed {
+        if freed(models, &fewer, device) >= needed {
             gone = fewer;
         }
     }
@@ -130,7 +129,7 @@ pub fn give(
     needed: ByteCount,
 ) -> Vec<InstanceId> {
     let gone = choose(models, standings, device, needed, Claim::Yield);
-    let helps = freed(models, &gone).0.saturating_mul(HELPS_FROM) >= needed.0;
+    let helps = freed(models, &gone, device).0.saturating_mul(HELPS_FROM) >= needed.0;
     if helps { gone } else { Vec::new() }
 }
 
@@ -148,10 +147,11 @@ fn choose(
         let candidates = (0..models.len()).flat_map(|at| {
             let (model, standing, kept) = (&models[at], &standings[at], &kept[at]);
             let may_go = move |instance: &&&InstanceView| {
-                instance.device == device && may_go(instance, model, standing, kept, at, claim, standings)
+                instance.devices.contains(device)
+                    && may_go(instance, model, standing, kept, at, claim, standings)
             };
             kept.iter().filter(may_go).map(move |instance| {
-                let bytes = freed_bytes(instance, &model.variants, kept.iter().copied());
+                let bytes = freed_bytes(instance, model, device, kept.iter().copied());
                 let load_time = model.variants.get(instance.variant).map_or(Duration::ZERO, |v| v.load_time);
                 let value = value(standing.priority, load_time, standing.idle, bytes);
                 let below_minimum = count_live(kept) <= standing.min_instances as usize;

@@ -3,27 +3,38 @@
 use super::*;
 use crate::control::fixtures;
 use crate::units::ModelName;
-use crate::view::{QueueSignals, VariantView};
+use crate::view::{QueueSignals, Takes, VariantView};
 
 const GPU: DeviceId = DeviceId::Gpu(0);
 const READY: InstanceState = InstanceState::Ready;
 
 fn instance(id: u64, leased: u32, age: u64) -> InstanceView {
-    InstanceView { device: GPU, leased, age: Duration::from_secs(age), ..fixtures::instance(id, 0, READY) }
+    InstanceView {
+        devices: GPU.into(),
+        leased,
+        age: Duration::from_secs(age),
+        ..fixtures::instance(id, 0, READY)
+    }
 }
 
 /// Weights of 100 bytes, and 10 for each instance.
 fn model(instances: Vec<InstanceView>, waiting: u32) -> ModelObservation {
     let variant = VariantView {
-        weights_bytes: ByteCount(100),
-        instance_bytes: ByteCount(10),
+        takes: Takes { worker: ByteCount(100), instance: ByteCount(10) },
+        each: Takes::default(),
         max_threads: 1,
         load_time: Duration::from_secs(2),
         failed: None,
         shortage: None,
     };
     let queue = QueueSignals { depth: waiting, ..QueueSignals::default() };
-    ModelObservation { model: ModelName::new("m"), queue, instances, variants: vec![variant] }
+    ModelObservation {
+        model: ModelName::new("m"),
+        queue,
+        instances,
+        variants: vec![variant],
+        spreads: Vec::new(),
+    }
 }
 
 fn standing(priority: u32, min_instances: u32, idle: u64) -> Standing {

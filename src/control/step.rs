@@ -14,7 +14,7 @@ use super::threads;
 use super::watchdog::{Frozen, Watchdog};
 use crate::policy::ModelPolicy;
 use crate::scaling::{Reason, ScalingState};
-use crate::units::{DeviceId, InstanceId, ModelName, Timestamp};
+use crate::units::{DeviceSet, InstanceId, ModelName, Timestamp};
 use crate::view::{InstanceState, ModelObservation, Observation};
 
 /// What the controller remembers from step to step.
@@ -35,12 +35,12 @@ pub(super) struct ModelState {
 /// What the fleet shall do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Start one instance; load the weights first if no worker holds them on that device.
+    /// Start one instance; load the weights first if no worker holds them there.
     Start {
         /// Index of the variant in the policy's list.
         variant: usize,
         /// Where.
-        device: DeviceId,
+        devices: DeviceSet,
         /// CPU threads to begin with.
         threads: u32,
     },
@@ -153,36 +153,36 @@ fn divide_threads(observation: &Observation, steps: &mut [ModelStep]) {
     let most = |model: &ModelObservation, variant: usize| {
         model.variants.get(variant).map_or(cpu_threads, |variant| variant.max_threads)
     };
-    let starts = |step: &ModelStep| -> Vec<(DeviceId, usize)> {
+    let starts = |step: &ModelStep| -> Vec<(DeviceSet, usize)> {
         let start = |action: &Action| match action {
-            Action::Start { device, variant, .. } => Some((*device, *variant)),
+            Action::Start { devices, variant, .. } => Some((*devices, *variant)),
             _ => None,
         };
         step.actions.iter().filter_map(start).collect()
     };
     let mut wants = Vec::new();
     for (step, model) in steps.iter().zip(&observation.models) {
-        let running = model.instances.iter().map(|instance| (instance.device, instance.variant));
-        let on_host = running.chain(starts(step)).filter(|(device, _)| *device == DeviceId::Host);
+        let running = model.instances.iter().map(|instance| (instance.devices, instance.variant));
+        let on_host = running.chain(starts(step)).filter(|(devices, _)| *devices == DeviceSet::HOST);
         wants.extend(on_host.map(|(_, variant)| most(model, variant)));
     }
     let mut shares = threads::divide(cpu_threads, &wants).into_iter();
-    let mut share = |device| match device {
-        DeviceId::Host => shares.next().expect("every instance on the host was counted"),
+    let mut share = |devices| match devices {
+        DeviceSet::HOST => shares.next().expect("every instance on the host was counted"),
         // On a GPU the CPU only prepares batches.
-        DeviceId::Gpu(_) => 1,
+        _ => 1,
     };
     for (step, model) in steps.iter_mut().zip(&observation.models) {
         let mut changes = Vec::new();
         for instance in &model.instances {
-            let threads = share(instance.device);
+            let threads = share(instance.devices);
             if instance.state == InstanceState::Ready && instance.threads != threads {
                 changes.push(Action::SetThreads { instance: instance.id, threads });
             }
         }
         for action in &mut step.actions {
-            if let Action::Start { device, threads, .. } = action {
-                *threads = share(*device);
+            if let Action::Start { devices, threads, .. } = action {
+                *threads = share(*devices);
             }
         }
         step.actions.extend(changes);

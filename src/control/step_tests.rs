@@ -3,8 +3,8 @@
 use super::*;
 use crate::control::fixtures;
 use crate::policy::Policy;
-use crate::units::ByteCount;
-use crate::view::{DeviceView, InstanceView, LoadFailure, QueueSignals, VariantView};
+use crate::units::{ByteCount, DeviceId};
+use crate::view::{DeviceView, InstanceView, LoadFailure, QueueSignals, Takes, VariantView};
 
 const MIB: u64 = 1 << 20;
 
@@ -21,8 +21,8 @@ fn instance(id: u64, variant: usize, state: InstanceState, leased: u32, threads:
 
 fn variant(weights_mib: u64) -> VariantView {
     VariantView {
-        weights_bytes: ByteCount(weights_mib * MIB),
-        instance_bytes: ByteCount(10 * MIB),
+        takes: Takes { worker: ByteCount(weights_mib * MIB), instance: ByteCount(10 * MIB) },
+        each: Takes::default(),
         max_threads: 4,
         load_time: Duration::from_secs(1),
         failed: None,
@@ -46,6 +46,7 @@ fn observation(waiting: u32, instances: Vec<InstanceView>) -> Observation {
             queue,
             instances,
             variants: vec![variant(100), variant(40)],
+            spreads: Vec::new(),
         }],
         devices: vec![host(1024)],
         cpu_threads: 4,
@@ -55,6 +56,7 @@ fn observation(waiting: u32, instances: Vec<InstanceView>) -> Observation {
 fn host(available_mib: u64) -> DeviceView {
     DeviceView {
         device: DeviceId::Host,
+        free: Some(ByteCount(available_mib * MIB)),
         available: Some(ByteCount(available_mib * MIB)),
         capacity: Some(ByteCount(2048 * MIB)),
         deficit: ByteCount::ZERO,
@@ -67,7 +69,7 @@ fn check(scale: &str, observation: &Observation, reason: &str, actions: &[Action
 }
 
 fn start(variant: usize, threads: u32) -> Action {
-    Action::Start { variant, device: DeviceId::Host, threads }
+    Action::Start { variant, devices: DeviceSet::HOST, threads }
 }
 
 fn set_threads(id: u64, threads: u32) -> Action {
@@ -177,7 +179,7 @@ fn drains_the_worst_variant_first_then_the_least_busy_then_the_newest() {
 #[test]
 fn a_load_that_ran_out_of_memory_teaches_what_does_not_suffice() {
     let mut observation = observation(1, vec![]);
-    observation.models[0].variants[0].shortage = Some((DeviceId::Host, ByteCount(2000 * MIB)));
+    observation.models[0].variants[0].shortage = Some((DeviceSet::HOST, ByteCount(2000 * MIB)));
     check("{}", &observation, "cold_start", &[start(1, 4)]);
     observation.devices[0].available = Some(ByteCount(2001 * MIB));
     check("{}", &observation, "cold_start", &[start(0, 4)]);

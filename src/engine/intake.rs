@@ -134,7 +134,8 @@ mod tests {
     use crate::engine::Loader;
     use crate::engine::fake::FakeLoader;
     use crate::engine::{EngineError, WeightsSpec};
-    use crate::units::DeviceId;
+    use crate::policy::Split;
+    use crate::units::DeviceSet;
 
     fn prepared(
         overflow: ContextOverflow,
@@ -142,7 +143,12 @@ mod tests {
         generated: &str,
         max_tokens: Option<u32>,
     ) -> Result<(String, usize), GenerationError> {
-        let spec = WeightsSpec { path: "fake".into(), device: DeviceId::Host, gpu_layers: None };
+        let spec = WeightsSpec {
+            path: "fake".into(),
+            devices: DeviceSet::HOST,
+            gpu_layers: None,
+            split: Split::Off,
+        };
         let weights = FakeLoader::default().load(&spec).unwrap_or_else(|_: EngineError| unreachable!());
         let context = ContextSpec { overflow, ..ContextSpec::sized(1, 16, 1) };
         let request = GenerationRequest { max_tokens, ..GenerationRequest::new(Prompt::Text(prompt.into())) };

@@ -30,9 +30,11 @@ use serde::{Deserialize, Serialize};
 pub use vocabulary::Vocabulary;
 
 use crate::generation::{GenerationError, Grammar, Token};
-use crate::policy::{ContextOverflow, FlashAttention, KvCacheType, ModelPolicy, Pooling, PrefixCachePolicy};
+use crate::policy::{
+    ContextOverflow, FlashAttention, KvCacheType, ModelPolicy, Pooling, PrefixCachePolicy, Split,
+};
 use crate::sampling::Constraint;
-use crate::units::{ByteCount, DeviceId};
+use crate::units::{ByteCount, DeviceSet};
 
 /// What to load into a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,9 +42,11 @@ pub struct WeightsSpec {
     /// The GGUF file.
     pub path: PathBuf,
     /// Where the weights go.
-    pub device: DeviceId,
-    /// Layers whose weights go to the device, if that is a GPU; `None` is all.
+    pub devices: DeviceSet,
+    /// Layers whose weights go to GPUs, if they are some; `None` is all.
     pub gpu_layers: Option<u32>,
+    /// How they are divided if there are several.
+    pub split: Split,
 }
 
 /// Passes over the weights for which one decode call has room.

@@ -47,7 +47,7 @@ impl Fleet {
         let on_free = Box::new(move || on_free(&model));
         let took = now.since(member.decided);
         tracing::info!(model = %identity.model, variant = %identity.variant_name, instance = %id,
-            device = %identity.device, threads = member.threads, took_ms = millis(took), "instance ready");
+            devices = %identity.devices, threads = member.threads, took_ms = millis(took), "instance ready");
         histogram!(names::INSTANCE_START_DURATION, "model" => identity.model.to_string()).record(took);
         let instance = Arc::new(Instance::new(identity, member.slots, port, on_free));
         if member.life.take(Happening::Ready) {
@@ -88,7 +88,7 @@ impl Fleet {
         let (model, variant) = (&worker.model.policy.name, worker.variant);
         match worker.available.filter(|_| short_of_memory) {
             Some(available) => {
-                self.setbacks.add_shortage(model, variant, (worker.device, available), reason, now);
+                self.setbacks.add_shortage(model, variant, (worker.devices, available), reason, now);
             }
             None => self.setbacks.add(model, variant, reason, refused, now),
         }

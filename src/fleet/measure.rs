@@ -1,25 +1,33 @@
 //! What workers take of their devices: predicted before, measured after.
 
 use super::{Fleet, Worker, WorkerState};
-use crate::catalog::{CatalogModel, Takes};
+use crate::catalog::CatalogModel;
 use crate::gpu::DeviceMemory;
 use crate::measured::{Key, Sighting};
-use crate::units::{DeviceId, WorkerId};
-use crate::view::InstanceState;
+use crate::units::{ByteCount, DeviceId, DeviceSet, WorkerId};
+use crate::view::{InstanceState, Takes};
 
 impl Fleet {
-    /// What a variant takes of a device: as measured, or else as predicted.
+    /// What a variant takes of these devices, less what all but one of them take in full: as measured, or else as
+    /// predicted.
     #[must_use]
-    pub fn takes(&self, model: &CatalogModel, variant: usize, device: DeviceId) -> Takes {
-        self.measured(model, variant, device)
-            .unwrap_or_else(|| model.variants[variant].footprint(device).takes(device))
+    pub fn takes(&self, model: &CatalogModel, variant: usize, devices: impl Into<DeviceSet>) -> Takes {
+        let devices = devices.into();
+        self.measured(model, variant, devices)
+            .unwrap_or_else(|| model.variants[variant].footprint(devices).takes(devices))
     }
 
-    /// What a variant took of a device, if that was measured in this size.
+    /// The same, if it was measured in this size.
     #[must_use]
-    pub fn measured(&self, model: &CatalogModel, variant: usize, device: DeviceId) -> Option<Takes> {
-        let predicted = model.variants[variant].footprint(device).takes(device);
-        self.remembered.takes(&self.key(model, variant, device)?, predicted)
+    pub fn measured(
+        &self,
+        model: &CatalogModel,
+        variant: usize,
+        devices: impl Into<DeviceSet>,
+    ) -> Option<Takes> {
+        let devices = devices.into();
+        let predicted = model.variants[variant].footprint(devices).takes(devices);
+        self.remembered.takes(&self.key(model, variant, devices)?, predicted)
     }
 
     /// Devices that could be read once, and so are not there when they cannot be read.
@@ -35,16 +43,27 @@ impl Fleet {
         let sightings = self.workers.iter().filter_map(|(id, worker)| self.sighting(*id, worker, memory));
         let sightings = sightings.collect();
         self.remembered.see(sightings);
+        for worker in self.workers.values_mut().filter(|worker| worker.state == WorkerState::Loaded) {
+            if worker.devices.len() > 1
+                && let Some(used) = used_by(worker, memory)
+            {
+                let each = worker.model.variants[worker.variant].footprint(worker.devices).each.worker.0;
+                let shared = used.into_iter().map(|(device, bytes)| (device, bytes.saturating_sub(each)));
+                worker.spread.weights = shared.collect();
+            }
+        }
     }
 
     /// What a reading shows of a worker, if it shows all of it.
     fn sighting(&self, id: WorkerId, worker: &Worker, memory: &[DeviceMemory]) -> Option<Sighting> {
-        let pid = worker.handle.process_id()?;
-        let device = memory.iter().find(|memory| memory.device == worker.device)?;
-        let (_, bytes) = *device.by_process.iter().find(|(listed, _)| *listed == pid)?;
+        let used = used_by(worker, memory)?;
         let instances = self.settled_instances(id, worker)?;
-        let key = self.key(&worker.model, worker.variant, worker.device)?;
-        Some(Sighting { worker: id, key, instances, bytes })
+        let key = self.key(&worker.model, worker.variant, worker.devices)?;
+        let each = worker.model.variants[worker.variant].footprint(worker.devices).each;
+        let each_bytes = each.worker.0.saturating_add(each.instance.0.saturating_mul(instances.into()));
+        let again = each_bytes.saturating_mul(u64::from(worker.devices.len()) - 1);
+        let bytes = used.iter().map(|(_, bytes)| ByteCount(*bytes)).sum::<ByteCount>();
+        Some(Sighting { worker: id, key, instances, bytes: bytes.saturating_sub(ByteCount(again)) })
     }
 
     /// A worker's instances, if all of them are ready: what is being made or freed shows only in part.
@@ -57,10 +76,21 @@ impl Fleet {
     }
 
     /// `None` on the host, where nothing is measured, and on a device that was never read.
-    fn key(&self, model: &CatalogModel, variant: usize, device: DeviceId) -> Option<Key> {
-        let name = self.device_names.get(&device)?;
-        Key::new(&model.variants[variant], &model.policy, (device, name))
+    fn key(&self, model: &CatalogModel, variant: usize, devices: DeviceSet) -> Option<Key> {
+        let name = self.device_names.get(&devices.iter().next()?)?;
+        Key::new(&model.variants[variant], &model.policy, (devices, name))
     }
+}
+
+/// Bytes that a worker's process uses of each of its devices, if a reading shows all of them.
+fn used_by(worker: &Worker, memory: &[DeviceMemory]) -> Option<Vec<(DeviceId, u64)>> {
+    let pid = worker.handle.process_id()?;
+    let used = worker.devices.iter().map(|device| {
+        let reading = memory.iter().find(|memory| memory.device == device)?;
+        let (_, bytes) = *reading.by_process.iter().find(|(listed, _)| *listed == pid)?;
+        Some((device, bytes.0))
+    });
+    used.collect()
 }
 
 #[cfg(test)]
@@ -78,7 +108,8 @@ mod tests {
     use crate::measured::Remembered;
     use crate::policy::Policy;
     use crate::pool::{InstanceCommand, InstancePort};
-    use crate::units::{ByteCount, InstanceId, Timestamp};
+    use crate::units::{InstanceId, Timestamp};
+    use crate::view::Spread;
     use crate::worker::{
         EventSender, Kill, WorkerCommand, WorkerEvent, WorkerHandle, WorkerSpawner, WorkerSpec,
     };
@@ -140,8 +171,16 @@ mod tests {
 
         fn start(&mut self, device: DeviceId) {
             let name = self.model.policy.name.clone();
-            let start =
-                Start { model: &name, variant: 0, device, threads: 1, available: None, reason: "cold_start" };
+            let spread = Spread { devices: device.into(), weights: vec![(device, 1)] };
+            let start = Start {
+                model: &name,
+                variant: 0,
+                devices: device.into(),
+                threads: 1,
+                available: None,
+                spread: &spread,
+                reason: "cold_start",
+            };
             self.fleet.start(&Arc::clone(&self.model), start, NOW);
         }
 

@@ -3,6 +3,7 @@
 //! Owned by the controller's driver, and by nothing else: no lock. It knows every instance from the decision to
 //! start it until it has ended; the pool knows only those that can be leased.
 
+mod ending;
 mod events;
 mod lifecycle;
 mod measure;
@@ -20,9 +21,9 @@ use crate::engine::{ContextSpec, WeightsSpec};
 use crate::measured::Remembered;
 use crate::pool::{Instance, InstanceCommand, InstanceIdentity, ModelInstances, PoolSnapshot};
 use crate::telemetry as names;
-use crate::units::{ByteCount, DeviceId, InstanceId, ModelName, Timestamp, WorkerId};
-use crate::view::InstanceState;
-use crate::worker::{EventSender, Kill, WorkerCommand, WorkerHandle, WorkerSpawner, WorkerSpec};
+use crate::units::{ByteCount, DeviceId, DeviceSet, InstanceId, ModelName, Timestamp, WorkerId};
+use crate::view::{InstanceState, Spread};
+use crate::worker::{EventSender, WorkerCommand, WorkerHandle, WorkerSpawner, WorkerSpec};
 use lifecycle::{Happening, Lifecycle};
 pub use report::PredictedBytes;
 use setbacks::Setbacks;
@@ -39,11 +40,13 @@ pub struct Start<'a> {
     /// Index of the variant.
     pub variant: usize,
     /// Where.
-    pub device: DeviceId,
+    pub devices: DeviceSet,
     /// CPU threads to begin with.
     pub threads: u32,
-    /// Bytes that could be taken there when it was decided.
+    /// Bytes that could be taken there when it was decided, on all devices together.
     pub available: Option<ByteCount>,
+    /// How a worker that loads now is divided between the devices.
+    pub spread: &'a Spread,
     /// The reason's name in metrics.
     pub reason: &'static str,
 }
@@ -61,7 +64,8 @@ struct Worker {
     /// The model as it was when the worker was started.
     model: Arc<CatalogModel>,
     variant: usize,
-    device: DeviceId,
+    devices: DeviceSet,
+    spread: Spread,
     state: WorkerState,
     stale: bool,
     /// Whether any of its instances completed a step.
@@ -192,7 +196,7 @@ impl Fleet {
             model: start.model.clone(),
             variant: start.variant,
             variant_name: Arc::clone(&model.variants[start.variant].name),
-            device: start.device,
+            devices: start.devices,
             files: model.files(),
         };
         let member = Member {
@@ -232,26 +236,6 @@ impl Fleet {
         }
     }
 
-    /// Ends the worker of a frozen instance. What else it has goes on in another one, too.
-    pub fn kill(&mut self, id: InstanceId, why: Kill) {
-        let Some(member) = self.members.get_mut(&id) else { return };
-        // No more for this one, whatever becomes of its worker.
-        member.leave(Happening::Drain);
-        self.changed = true;
-        let (worker_id, model) = (member.identity.worker, member.identity.model.clone());
-        let Some(worker) = self.workers.get_mut(&worker_id) else { return };
-        tracing::error!(%model, instance = %id, worker = %worker_id, ?why, "frozen: ending its worker");
-        if worker.handle.kill(why, Some(id)) {
-            worker.state = WorkerState::Leaving;
-            for member in self.members.values_mut().filter(|member| member.identity.worker == worker_id) {
-                member.leave(Happening::Drain);
-            }
-        } else {
-            tracing::error!(%model, instance = %id,
-                "a worker in a thread cannot be ended; its requests hang (isolation: process would continue them)");
-        }
-    }
-
     /// Stops instances that have drained, and looks what workers have achieved.
     pub fn collect(&mut self, now: Timestamp) {
         self.note_achievements();
@@ -282,42 +266,6 @@ impl Fleet {
                 worker.achieved = true;
                 self.setbacks.overcome(&worker.model.policy.name, worker.variant);
             }
-        }
-    }
-
-    /// A worker that has nothing and does not end when told to is frozen; no instance shows it.
-    fn end_idle_workers(&mut self, now: Timestamp) {
-        for (id, worker) in &mut self.workers {
-            let idle = self.members.values().all(|member| member.identity.worker != *id);
-            if worker.state != WorkerState::Leaving || !idle {
-                continue;
-            }
-            let stalled = now.since(*worker.idle_since.get_or_insert(now));
-            if stalled >= worker.model.policy.watchdog.no_progress_after {
-                worker.idle_since = Some(now);
-                worker.handle.kill(Kill::Frozen { stalled }, None);
-            }
-        }
-    }
-
-    /// Stops everything at once: what still runs fails.
-    pub fn stop_all(&mut self) {
-        for member in self.members.values_mut() {
-            member.leave(Happening::Drain);
-            member.leave(Happening::Stop);
-            member.tell();
-        }
-        for worker in self.workers.values_mut() {
-            worker.state = WorkerState::Leaving;
-            worker.handle.send(WorkerCommand::Unload);
-        }
-        self.changed = true;
-    }
-
-    /// Ends all workers that can be ended, whatever they do.
-    pub fn kill_all(&self) {
-        for worker in self.workers.values() {
-            worker.handle.kill(Kill::Shutdown, None);
         }
     }
 
@@ -357,7 +305,7 @@ impl Fleet {
         let usable = |worker: &Worker| {
             worker.model.policy.name == *start.model
                 && worker.variant == start.variant
-                && worker.device == start.device
+                && worker.devices == start.devices
                 && worker.state != WorkerState::Leaving
                 && !worker.stale
         };
@@ -367,16 +315,18 @@ impl Fleet {
     fn spawn_worker(&mut self, start: Start<'_>, model: &Arc<CatalogModel>) -> std::io::Result<WorkerId> {
         let id = WorkerId(self.next_number());
         let variant = &model.variants[start.variant];
-        let gpu_layers = model.policy.engine.gpu_layers;
-        let weights = WeightsSpec { path: variant.path.clone(), device: start.device, gpu_layers };
-        tracing::info!(model = %start.model, variant = %variant.name, device = %start.device, worker = %id,
+        let engine = &model.policy.engine;
+        let (gpu_layers, split) = (engine.gpu_layers, engine.split);
+        let weights = WeightsSpec { path: variant.path.clone(), devices: start.devices, gpu_layers, split };
+        tracing::info!(model = %start.model, variant = %variant.name, devices = %start.devices, worker = %id,
             weights = %variant.weights_bytes, "loading");
         let spec = WorkerSpec { id, weights, isolation: model.policy.isolation };
         let handle = self.spawner.spawn(spec, self.events.clone())?;
         let worker = Worker {
             model: Arc::clone(model),
             variant: start.variant,
-            device: start.device,
+            devices: start.devices,
+            spread: start.spread.clone(),
             state: WorkerState::Loading,
             stale: false,
             achieved: false,

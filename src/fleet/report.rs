@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use metrics::gauge;
 
-use super::{Fleet, Member, Trouble, WorkerState};
+use super::{Fleet, Member, Trouble, Worker, WorkerState};
 use crate::gpu::DeviceMemory;
 use crate::policy::DevicesPolicy;
 use crate::telemetry as names;
-use crate::units::{ByteCount, DeviceId, ModelName, Timestamp};
-use crate::view::{InstanceState, InstanceView, LoadFailure};
+use crate::units::{ByteCount, DeviceId, DeviceSet, ModelName, Timestamp};
+use crate::view::{InstanceState, InstanceView, LoadFailure, Spread};
 
 /// Predicted bytes on one device; measured ones where they are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +51,13 @@ impl Fleet {
         members.map(|member| InstanceView { age: now.since(member.decided), ..self.view(member) }).collect()
     }
 
+    /// How those of a model's workers that lie on several devices are divided between them.
+    #[must_use]
+    pub fn spreads(&self, model: &ModelName) -> Vec<Spread> {
+        let own = self.workers.values().filter(|worker| worker.model.policy.name == *model && !worker.stale);
+        own.filter(|worker| worker.devices.len() > 1).map(|worker| worker.spread.clone()).collect()
+    }
+
     /// Whether a model has instances, in any state.
     #[must_use]
     pub fn has(&self, model: &ModelName) -> bool {
@@ -63,7 +70,7 @@ impl Fleet {
         InstanceView {
             id: identity.id,
             variant: identity.variant,
-            device: identity.device,
+            devices: identity.devices,
             state: member.life.state(),
             slots: member.slots,
             leased: instance.map_or(0, |view| view.leased),
@@ -82,7 +89,7 @@ impl Fleet {
 
     /// The memory that did not suffice for a variant, if that was found out lately.
     #[must_use]
-    pub fn shortage(&self, model: &ModelName, variant: usize) -> Option<(DeviceId, ByteCount)> {
+    pub fn shortage(&self, model: &ModelName, variant: usize) -> Option<(DeviceSet, ByteCount)> {
         self.setbacks.shortage(model, variant)
     }
 
@@ -103,13 +110,17 @@ impl Fleet {
     #[must_use]
     pub fn predicted_bytes(&self, device: DeviceId) -> PredictedBytes {
         let mut predicted = PredictedBytes::default();
-        for worker in self.workers.values().filter(|worker| worker.device == device) {
-            let takes = self.takes(&worker.model, worker.variant, device);
+        let part = |worker: &Worker| {
+            let each = worker.model.variants[worker.variant].footprint(worker.devices).each;
+            self.takes(&worker.model, worker.variant, worker.devices).part(each, worker.spread.share(device))
+        };
+        for worker in self.workers.values().filter(|worker| worker.devices.contains(device)) {
+            let takes = part(worker);
             predicted.add(takes.worker, worker.state == WorkerState::Loading);
         }
-        for member in self.members.values().filter(|member| member.identity.device == device) {
+        for member in self.members.values().filter(|member| member.identity.devices.contains(device)) {
             let Some(worker) = self.workers.get(&member.identity.worker) else { continue };
-            let takes = self.takes(&worker.model, worker.variant, device);
+            let takes = part(worker);
             predicted.add(takes.instance, member.life.state() == InstanceState::Starting);
         }
         predicted

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::units::{ByteCount, DeviceId, ModelName, Timestamp};
+use crate::units::{ByteCount, DeviceSet, ModelName, Timestamp};
 use crate::view::LoadFailure;
 
 /// So many setbacks in a row are a crash loop: requests are refused instead of held.
@@ -31,7 +31,7 @@ impl Setback {
 #[derive(Clone, Copy, Debug)]
 struct Shortage {
     at: Timestamp,
-    device: DeviceId,
+    devices: DeviceSet,
     available: ByteCount,
 }
 
@@ -69,11 +69,11 @@ impl Setbacks {
         &mut self,
         model: &ModelName,
         variant: usize,
-        (device, available): (DeviceId, ByteCount),
+        (devices, available): (DeviceSet, ByteCount),
         reason: &str,
         now: Timestamp,
     ) {
-        self.shortages.insert((model.clone(), variant), Shortage { at: now, device, available });
+        self.shortages.insert((model.clone(), variant), Shortage { at: now, devices, available });
         self.last.insert(model.clone(), reason.to_owned());
     }
 
@@ -107,9 +107,9 @@ impl Setbacks {
         })
     }
 
-    pub fn shortage(&self, model: &ModelName, variant: usize) -> Option<(DeviceId, ByteCount)> {
+    pub fn shortage(&self, model: &ModelName, variant: usize) -> Option<(DeviceSet, ByteCount)> {
         let shortage = self.shortages.get(&(model.clone(), variant))?;
-        Some((shortage.device, shortage.available))
+        Some((shortage.devices, shortage.available))
     }
 
     /// What goes wrong with a model of `variants` variants. As long as one of them can be hoped for, it is no crash

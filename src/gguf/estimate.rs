@@ -5,7 +5,7 @@
 
 use std::ops::Add;
 
-use crate::units::{ByteCount, DeviceId};
+use crate::units::{ByteCount, DeviceSet};
 
 use super::Header;
 
@@ -28,11 +28,8 @@ pub struct Placed {
 impl Placed {
     /// What lies on a device of this kind.
     #[must_use]
-    pub const fn at(self, device: DeviceId) -> ByteCount {
-        match device {
-            DeviceId::Host => self.host,
-            DeviceId::Gpu(_) => self.gpu,
-        }
+    pub fn at(self, devices: impl Into<DeviceSet>) -> ByteCount {
+        if devices.into() == DeviceSet::HOST { self.host } else { self.gpu }
     }
 }
 
@@ -94,6 +91,14 @@ impl Header {
             }
         }
         placed
+    }
+
+    /// Bytes of the largest part of the weights that llama.cpp never divides between GPUs: a layer, or the output.
+    #[must_use]
+    pub fn largest_part(&self) -> ByteCount {
+        let output =
+            self.place_weights(1).gpu.saturating_sub(self.layer_bytes.last().copied().unwrap_or_default());
+        self.layer_bytes.iter().copied().fold(output, ByteCount::max)
     }
 
     /// The most bytes of the file that quantizing this one makes, whose weights take `bits_times_100 / 100` bits each

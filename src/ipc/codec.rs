@@ -121,6 +121,7 @@ mod tests {
         SequenceSpec, Suspicion, Usage,
     };
     use crate::ipc::{FromWorker, LoadOrder, News, ToWorker};
+    use crate::policy::Split;
     use crate::units::{DeviceId, InstanceId, WorkerId};
     use proptest::prelude::*;
 
@@ -143,7 +144,8 @@ mod tests {
     fn to_worker() -> Vec<ToWorker> {
         use std::os::unix::ffi::OsStrExt;
         let path = std::path::Path::new(std::ffi::OsStr::from_bytes(b"/models/\xff.gguf")).to_owned();
-        let weights = WeightsSpec { path, device: DeviceId::Gpu(3), gpu_layers: Some(7) };
+        let weights =
+            WeightsSpec { path, devices: DeviceId::Gpu(3).into(), gpu_layers: Some(7), split: Split::Row };
         let order = LoadOrder::new(WorkerId(4), &weights, 2, Some(1 << 40));
         assert_eq!(order.weights(), weights);
         vec![

@@ -14,10 +14,11 @@ pub use codec::{FrameReader, ProtocolError, encode};
 
 use crate::engine::{ContextSpec, WeightsSpec};
 use crate::generation::{Event, Loss, SequenceSpec};
-use crate::units::{DeviceId, InstanceId, WorkerId};
+use crate::policy::Split;
+use crate::units::{DeviceSet, InstanceId, WorkerId};
 
 /// Changes with every change of a message.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The largest message to a worker: a prompt and what belongs to it.
 pub const MAX_BYTES_TO_WORKER: usize = 64 << 20;
@@ -79,9 +80,11 @@ pub struct LoadOrder {
     /// The GGUF file. Bytes, because paths need not be UTF-8.
     path: Vec<u8>,
     /// Where the weights go.
-    pub device: DeviceId,
-    /// Layers whose weights go there; `None` is all.
+    pub devices: DeviceSet,
+    /// Layers whose weights go to GPUs; `None` is all.
     pub gpu_layers: Option<u32>,
+    /// How they are divided between several.
+    pub split: Split,
     /// CPU threads that all instances of this worker may compute with at the same time.
     pub cpu_threads: u32,
     /// The most memory that it may take for itself; only for workers on the host.
@@ -101,8 +104,9 @@ impl LoadOrder {
         Self {
             worker,
             path,
-            device: weights.device,
+            devices: weights.devices,
             gpu_layers: weights.gpu_layers,
+            split: weights.split,
             cpu_threads,
             memory_limit_bytes,
         }
@@ -113,7 +117,7 @@ impl LoadOrder {
     pub fn weights(&self) -> WeightsSpec {
         use std::os::unix::ffi::OsStringExt;
         let path = PathBuf::from(std::ffi::OsString::from_vec(self.path.clone()));
-        WeightsSpec { path, device: self.device, gpu_layers: self.gpu_layers }
+        WeightsSpec { path, devices: self.devices, gpu_layers: self.gpu_layers, split: self.split }
     }
 }
 

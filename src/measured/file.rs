@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::{Key, Measured, Sighting};
-use crate::catalog::Takes;
+use crate::view::Takes;
 
 /// What was measured, and the file that keeps it.
 #[derive(Debug, Default)]

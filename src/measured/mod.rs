@@ -16,9 +16,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{CatalogVariant, FileIdentity, Takes};
+use crate::catalog::{CatalogVariant, FileIdentity};
 use crate::policy::{FlashAttention, KvCacheType, ModelPolicy, Pooling};
-use crate::units::{ByteCount, DeviceId, WorkerId};
+use crate::units::{ByteCount, DeviceSet, WorkerId};
+use crate::view::Takes;
 pub use file::Remembered;
 
 /// So many sizes of models are remembered; the oldest go. Each takes about 500 bytes of the file.
@@ -42,21 +43,21 @@ pub struct Key {
 }
 
 impl Key {
-    /// Of a variant, with instances as the policy wants them, on a device that is called `name`. `None` on the host, and
-    /// if it is not known which file it is.
+    /// Of a variant, with instances as the policy wants them, on devices of which the first is called `name`. `None` on
+    /// the host, and if it is not known which file it is.
     #[must_use]
     pub fn new(
         variant: &CatalogVariant,
         policy: &ModelPolicy,
-        (device, name): (DeviceId, &str),
+        (devices, name): (DeviceSet, &str),
     ) -> Option<Self> {
-        if device == DeviceId::Host {
+        if devices == DeviceSet::HOST {
             return None;
         }
         let engine = &policy.engine;
         Some(Self {
             file: variant.identity.clone()?,
-            device: name.to_owned(),
+            device: if devices.len() > 1 { format!("{name}, divided") } else { name.to_owned() },
             gpu_layers: engine.gpu_layers,
             slots: policy.slots,
             context_tokens: policy.context_tokens,

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::catalog::Catalog;
 use crate::policy::Policy;
+use crate::units::DeviceId;
 
 /// The demo model's key, with these other keys in its policy.
 pub(super) fn key(rest: &str, device: &str) -> Key {
@@ -15,7 +16,7 @@ pub(super) fn key(rest: &str, device: &str) -> Key {
     let policy = Policy::parse(&text, "p", &files).unwrap_or_else(|error| panic!("{error}"));
     let catalog = Catalog::read(&policy.models, &files);
     let model = &catalog.models[0];
-    Key::new(&model.variants[0], &model.policy, (DeviceId::Gpu(0), device)).expect("the file is there")
+    Key::new(&model.variants[0], &model.policy, (DeviceId::Gpu(0).into(), device)).expect("the file is there")
 }
 
 /// One worker that has `instances` and uses `bytes`.

@@ -30,7 +30,7 @@ pub use error::{Fault, PolicyError};
 pub use types::{
     ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation, KvCacheType, MemoryLimit,
     ModelFile, ModelPolicy, Policy, Pooling, PrefixCachePolicy, Quality, QueuePolicy, SamplingPolicy,
-    ScalePolicy, ServerPolicy, VariantPolicy, Variants, WatchdogPolicy,
+    ScalePolicy, ServerPolicy, Split, VariantPolicy, Variants, WatchdogPolicy,
 };
 
 use error::Faults;

@@ -67,6 +67,7 @@ sections! {
     }
     RawEngine {
         gpu_layers: Given,
+        split: Given,
         threads: Given,
         batch_tokens: Given,
         kv_cache_type: Given,

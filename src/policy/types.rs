@@ -147,6 +147,8 @@ pub enum ModelFile {
 pub struct EnginePolicy {
     /// Layers whose weights go to the GPU; `None` means all. Nothing on a host without a GPU.
     pub gpu_layers: Option<u32>,
+    /// How a variant that is larger than each GPU is divided between several.
+    pub split: Split,
     /// CPU threads of an instance on the host; `None` follows from the size of the model.
     pub threads: Option<NonZeroU32>,
     /// The most tokens of one pass over the weights (llama.cpp's `n_ubatch`); at least the number of slots.
@@ -164,6 +166,17 @@ pub struct EnginePolicy {
     pub prefix_cache: PrefixCachePolicy,
     /// Makes embeddings instead of text, in this way.
     pub pooling: Option<Pooling>,
+}
+
+/// How a variant that is larger than each GPU is divided between several (llama.cpp's `split_mode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Split {
+    /// Not at all: it does not fit.
+    Off,
+    /// Each GPU holds some of the layers, and computes after the one before it.
+    Layer,
+    /// Each GPU holds some rows of each matrix, and all compute at the same time.
+    Row,
 }
 
 /// How the vectors of a text's tokens become one.

@@ -21,7 +21,7 @@ use super::raw::{Given, RawDevices, RawEngine, RawModel, RawPolicy, RawPrefixCac
 use super::section::{Section, above_to, amount, from_to};
 use super::types::{
     ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation, KvCacheType, MemoryLimit,
-    ModelPolicy, Policy, Pooling, PrefixCachePolicy, SamplingPolicy, ServerPolicy,
+    ModelPolicy, Policy, Pooling, PrefixCachePolicy, SamplingPolicy, ServerPolicy, Split,
 };
 use scale::{model_devices, queue, scale, watchdog};
 
@@ -190,6 +190,14 @@ fn engine(raw: &RawEngine, at: &YamlPath, faults: &mut Faults) -> Option<EngineP
     let mut section = Section::new(at.clone(), faults);
     // Three keys whose default has no number. All layers stand outside of the range, as 0 does for the others.
     let gpu_layers = section.count("gpu_layers", raw.gpu_layers.as_ref(), u32::MAX, 0..=9999);
+    let splits = [("layer", Split::Layer), ("row", Split::Row), ("off", Split::Off)];
+    // As with flash_attention: `off` may have become `false`.
+    let off = raw.split.as_ref().and_then(Given::flag) == Some(false);
+    let split = if off {
+        Some(Split::Off)
+    } else {
+        section.choice("split", raw.split.as_ref(), Split::Layer, &splits)
+    };
     let threads = section.count("threads", raw.threads.as_ref(), 0, 1..=1024);
     let target_itl_ms = section.whole("target_itl_ms", raw.target_itl_ms.as_ref(), 0, 1..=60_000);
     let batch_tokens = section.count("batch_tokens", raw.batch_tokens.as_ref(), 512, 32..=8192);
@@ -224,6 +232,7 @@ fn engine(raw: &RawEngine, at: &YamlPath, faults: &mut Faults) -> Option<EngineP
     }
     Some(EnginePolicy {
         gpu_layers: Some(gpu_layers?).filter(|layers| *layers != u32::MAX),
+        split: split?,
         threads: NonZeroU32::new(threads?),
         batch_tokens: batch_tokens?,
         kv_cache_type: kv_cache_type?,

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 
 use crate::catalog::Catalog;
 use crate::generation::{EventSink, SequenceSpec};
-use crate::units::{DeviceId, InstanceId, ModelName, WorkerId};
+use crate::units::{DeviceSet, InstanceId, ModelName, WorkerId};
 use crate::view::{InstanceLoad, InstanceState, InstanceView};
 use word::LeaseWord;
 
@@ -59,7 +59,7 @@ pub struct InstanceIdentity {
     /// Name of its variant.
     pub variant_name: Arc<str>,
     /// Where its memory is.
-    pub device: DeviceId,
+    pub devices: DeviceSet,
     /// Tells the model's files from others; see [`crate::catalog::CatalogModel::files`].
     pub files: u64,
 }
@@ -123,7 +123,7 @@ impl Instance {
         InstanceView {
             id: self.identity.id,
             variant: self.identity.variant,
-            device: self.identity.device,
+            devices: self.identity.devices,
             state: if draining { InstanceState::Draining } else { InstanceState::Ready },
             slots: self.slots,
             leased,
@@ -249,7 +249,7 @@ mod tests {
             model: ModelName::new("m"),
             variant: 0,
             variant_name: "f16".into(),
-            device: DeviceId::Host,
+            devices: DeviceSet::HOST,
             files: 0,
         };
         let freed = Arc::clone(freed);

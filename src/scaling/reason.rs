@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::units::{ByteCount, DeviceId};
+use crate::units::{ByteCount, DeviceId, DeviceSet};
 
 /// Why the number of instances changes, or does not.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,21 +38,21 @@ pub enum Reason {
     NoHeadroom {
         /// Bytes that the smallest start would take.
         needed: ByteCount,
-        /// Bytes that may be taken on the device where most are.
+        /// Bytes that may be taken on the device where most are; on all together, if it may be divided.
         available: ByteCount,
     },
     /// Requests wait for memory that instances of other models leave.
     MakingRoom {
-        /// Bytes that the smallest start takes.
+        /// Bytes that the start takes.
         needed: ByteCount,
         /// Where.
-        device: DeviceId,
+        devices: DeviceSet,
     },
     /// No variant fits on any device that the model may use, even if nothing else were there.
     NeverFits {
         /// Bytes that the smallest start takes.
         needed: ByteCount,
-        /// Bytes that can be taken on the largest device.
+        /// Bytes that can be taken on the largest device; on all together, if it may be divided.
         capacity: ByteCount,
     },
     /// None of the devices that the policy names is there.
@@ -139,11 +139,11 @@ impl fmt::Display for Reason {
             Self::NoHeadroom { needed, available } => {
                 write!(f, "no headroom: needs {needed}, {available} may be taken")
             }
-            Self::MakingRoom { needed, device } => {
-                write!(f, "others make room on {device}: {needed} needed")
+            Self::MakingRoom { needed, devices } => {
+                write!(f, "others make room on {devices}: {needed} needed")
             }
             Self::NeverFits { needed, capacity } => {
-                write!(f, "never fits: needs {needed}, the largest device has {capacity}")
+                write!(f, "never fits: needs {needed}, no more than {capacity} can be had")
             }
             Self::NoDevice => write!(f, "none of the policy's devices for this model is there"),
             Self::Yielding { device, bytes } => {

@@ -15,7 +15,7 @@ use super::{
     WorkerSpawner, WorkerSpec, instance,
 };
 use crate::engine::Loader;
-use crate::units::{DeviceId, InstanceId};
+use crate::units::{DeviceSet, InstanceId};
 
 /// Commands that may wait for a worker. More than the instances a worker can have, so that the fleet never blocks.
 const COMMAND_INBOX: usize = 4096;
@@ -93,7 +93,7 @@ fn run<L: Loader>(
     };
     tell(WorkerEvent::Loaded { worker: spec.id, took: begun.elapsed() });
     // Only the CPU's users wait for the CPU.
-    let gate = (spec.weights.device == DeviceId::Host).then_some(gate);
+    let gate = (spec.weights.devices == DeviceSet::HOST).then_some(gate);
     thread::scope(|scope| {
         // Ends with `Unload`, or when the fleet is gone; the scope then waits for the instances.
         while let Ok(WorkerCommand::StartInstance { id, context }) = inbox.recv() {

@@ -19,7 +19,7 @@ use modelpool::pool::{
 };
 use modelpool::sampling::Sampler;
 use modelpool::sampling::dry::Breakers;
-use modelpool::units::{DeviceId, InstanceId, ModelName, WorkerId};
+use modelpool::units::{DeviceSet, InstanceId, ModelName, WorkerId};
 use modelpool::view::InstanceLoad;
 
 const INSTANCES: u32 = 64;
@@ -187,7 +187,7 @@ fn pool(model: &ModelName) -> (Pool, Vec<modelpool::pool::SlotLease>) {
             model: model.clone(),
             variant: 0,
             variant_name: "f16".into(),
-            device: DeviceId::Host,
+            devices: DeviceSet::HOST,
             files: 0,
         };
         Arc::new(Instance::new(identity, SLOTS, Arc::clone(&port), Box::new(|| {})))

@@ -27,7 +27,7 @@ fn run(seed: u64) -> World {
 
 #[test]
 fn nothing_is_promised_twice_nobody_starves_and_a_flat_load_settles() {
-    let (mut starts, mut evictions, mut upgrades, mut yields, mut turns, mut settled) = (0, 0, 0, 0, 0, 0);
+    let [mut starts, mut divided, mut evictions, mut upgrades, mut yields, mut turns, mut settled] = [0; 7];
     for seed in 0..500 {
         let world = run(seed);
         assert!(world.overcommitted.is_empty(), "seed {seed}: {:?}", world.overcommitted);
@@ -42,16 +42,23 @@ fn nothing_is_promised_twice_nobody_starves_and_a_flat_load_settles() {
             assert_eq!(late, 0, "seed {seed}: starts on a flat load\n{world}");
         }
         starts += world.starts.len();
+        divided += world.divided;
         evictions += world.reasons("making_room");
         upgrades += world.reasons("upgrading");
         yields += world.reasons("yielding");
     }
     // The worlds are such that all of it happens.
     println!(
-        "{starts} starts, room made {evictions}, upgrades {upgrades}, yields {yields}, turns {turns}, flat {settled}"
+        "{starts} starts, {divided} on several devices, room made {evictions}, upgrades {upgrades}, yields {yields}, turns {turns}, flat {settled}"
     );
     assert!(
-        starts > 2_000 && evictions > 200 && upgrades > 100 && yields > 100 && turns > 10 && settled > 250
+        starts > 2_000
+            && divided > 100
+            && evictions > 200
+            && upgrades > 100
+            && yields > 100
+            && turns > 10
+            && settled > 250
     );
 }
 
@@ -84,4 +91,22 @@ fn memory_that_another_program_takes_is_given_up_and_quality_returns() {
     assert_eq!(world.serving(0), [0]);
     assert!(world.answered > done);
     assert_eq!(world.overcommitted, Vec::<String>::new());
+}
+
+#[test]
+fn a_model_larger_than_each_gpu_gets_several_and_others_make_room_on_them() {
+    let gpus = [0, 1, 2].map(|number| (DeviceId::Gpu(number), ByteCount(1000)));
+    let mut world = World::of(
+        &gpus,
+        "models: [{ name: small, slots: 4, variants: [{ path: a.gguf }], scale: { max_instances: 3, min_residence_ms: \
+         5000 } }, { name: large, slots: 4, variants: [{ path: b.gguf }], scale: { max_instances: 1 } }]",
+        &[&[(600, 50)], &[(1600, 100)]],
+    );
+    world.clients = vec![12, 0];
+    (0..120).for_each(|_| world.step());
+    assert_eq!((world.serving(0).len(), world.divided), (3, 0), "one on each");
+    world.clients = vec![0, 3];
+    (0..120).for_each(|_| world.step());
+    assert_eq!((world.serving(0).len(), world.serving(1).len()), (1, 1), "two of three have made room");
+    assert_eq!((world.divided, world.overcommitted.len()), (1, 0));
 }

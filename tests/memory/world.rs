@@ -6,15 +6,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use modelpool::control::place::spread;
 use modelpool::control::step::{Action, ControlState, step};
 use modelpool::policy::{ModelPolicy, Policy};
-use modelpool::units::{ByteCount, DeviceId, InstanceId, Timestamp};
+use modelpool::units::{ByteCount, DeviceId, DeviceSet, InstanceId, Timestamp};
 use modelpool::view::{
-    DeviceView, InstanceState, InstanceView, ModelObservation, Observation, QueueSignals, VariantView,
+    DeviceView, InstanceState, InstanceView, ModelObservation, Observation, QueueSignals, Spread, Takes,
+    VariantView,
 };
 
 const STEP: Duration = Duration::from_millis(500);
 const HEADROOM: f64 = 0.05;
+/// What each of several devices takes in full, of a worker and of an instance.
+const EACH: u64 = 10;
 
 /// `SplitMix64` (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
 pub struct Random(pub u64);
@@ -49,6 +53,8 @@ pub struct World {
     /// Since when each of a model's requests waits.
     waiting: Vec<Vec<u64>>,
     instances: Vec<Vec<Instance>>,
+    /// How what lies on several devices is divided, by model.
+    spreads: Vec<Vec<Spread>>,
     state: ControlState,
     now: u64,
     next_id: u64,
@@ -57,6 +63,8 @@ pub struct World {
     pub overcommitted: Vec<String>,
     /// When instances were started.
     pub starts: Vec<u64>,
+    /// Starts on several devices.
+    pub divided: usize,
     longest_wait: u64,
     /// Whose it was, and when it ended.
     waited: (usize, u64),
@@ -71,8 +79,8 @@ impl World {
     pub fn of(devices: &[(DeviceId, ByteCount)], policy: &str, variants: &[&[(u64, u64)]]) -> Self {
         let policies = Policy::parse(policy, "test", Path::new("/")).expect("a valid policy").models;
         let view = |&(weights, instance): &(u64, u64)| VariantView {
-            weights_bytes: ByteCount(weights),
-            instance_bytes: ByteCount(instance),
+            takes: Takes { worker: ByteCount(weights), instance: ByteCount(instance) },
+            each: Takes { worker: ByteCount(EACH), instance: ByteCount(EACH) },
             max_threads: 4,
             load_time: Duration::from_millis(weights * 5),
             failed: None,
@@ -85,6 +93,7 @@ impl World {
             clients: vec![0; policies.len()],
             waiting: vec![Vec::new(); policies.len()],
             instances: policies.iter().map(|_| Vec::new()).collect(),
+            spreads: vec![Vec::new(); policies.len()],
             last_reasons: vec![""; policies.len()],
             devices: devices.to_vec(),
             policies,
@@ -94,6 +103,7 @@ impl World {
             answered: 0,
             overcommitted: Vec::new(),
             starts: Vec::new(),
+            divided: 0,
             longest_wait: 0,
             waited: (0, 0),
             bare: 0,
@@ -101,7 +111,8 @@ impl World {
         }
     }
 
-    /// One to three devices, and one to four models each of which fits on the smallest of them.
+    /// One to three devices, and one to four models each of which fits on the smallest of them; some have a variant that
+    /// fits on none, but on several together.
     pub fn random(mut random: Random) -> Self {
         let on_host = random.below(4) == 0;
         let devices: Vec<(DeviceId, ByteCount)> = (0..if on_host { 1 } else { 1 + random.below(3) })
@@ -115,19 +126,23 @@ impl World {
         let (mut policy, mut variants) = (String::from("models:\n"), Vec::new());
         for model in 0..models {
             let min = u32::from(random.below(4) == 0);
+            let is_large = devices.len() > 1 && random.below(3) == 0;
             let _written = writeln!(
                 policy,
-                "- {{ name: m{model}, slots: {}, priority: {}, variants: [{{ path: a.gguf }}, {{ path: b.gguf }}], \
+                "- {{ name: m{model}, slots: {}, priority: {}, variants: [{}{{ path: a.gguf }}, {{ path: b.gguf }}], \
                  scale: {{ min_instances: {min}, max_instances: {}, min_residence_ms: {}, upgrade_after_ms: {}, \
                  scale_down_after_ms: 20000, idle_unload_after_ms: 60000 }} }}",
                 2 + random.below(7),
                 40 + 10 * random.below(3),
+                if is_large { "{ path: large.gguf }, " } else { "" },
                 1 + random.below(4),
                 5_000 + 5_000 * random.below(3),
                 20_000 + 20_000 * random.below(2),
             );
             let (full, instance) = (200 + random.below(400), 20 + random.below(100));
-            variants.push(vec![(full, instance), (full / 2, instance)]);
+            let large = devices.iter().map(|(_, total)| total.0).max().unwrap_or(0) + full;
+            let sizes = [(large, instance), (full, instance), (full / 2, instance)];
+            variants.push(sizes[usize::from(!is_large)..].to_vec());
         }
         let sizes: Vec<&[(u64, u64)]> = variants.iter().map(Vec::as_slice).collect();
         let mut world = Self::of(&devices, &policy, &sizes);
@@ -161,7 +176,7 @@ impl World {
             }
             for action in decided.actions {
                 match action {
-                    Action::Start { variant, device, .. } => self.start(at, variant, device),
+                    Action::Start { variant, devices, .. } => self.start(at, variant, devices),
                     Action::Drain { instance } | Action::Evict { instance } => self.drain(instance),
                     _ => {}
                 }
@@ -231,6 +246,7 @@ impl World {
                 },
                 instances: self.instances[at].iter().map(|instance| instance.view).collect(),
                 variants: self.variants[at].clone(),
+                spreads: self.spreads[at].clone(),
             }
         });
         // As the driver does: what starts is not there yet, and is counted as coming.
@@ -242,6 +258,7 @@ impl World {
             let missing = headroom.saturating_sub(free);
             DeviceView {
                 device,
+                free: Some(free),
                 available: Some(free.saturating_sub(headroom).saturating_sub(coming)),
                 capacity: Some(total.saturating_sub(headroom)),
                 deficit: if missing > headroom.fraction(0.5) { missing } else { ByteCount::ZERO },
@@ -252,24 +269,41 @@ impl World {
 
     /// Bytes that instances in such states hold on a device, their weights once.
     fn held(&self, device: DeviceId, counts: impl Fn(InstanceState) -> bool) -> ByteCount {
-        let of_model = self.instances.iter().zip(&self.variants).map(|(instances, variants)| {
-            let here = || instances.iter().filter(|i| i.view.device == device && counts(i.view.state));
-            let own: ByteCount = here().map(|i| variants[i.view.variant].instance_bytes).sum();
-            let loaded = |at: &usize| here().any(|i| i.view.variant == *at);
-            let weights: ByteCount =
-                (0..variants.len()).filter(loaded).map(|at| variants[at].weights_bytes).sum();
-            own + weights
+        let models = self.instances.iter().zip(&self.variants).zip(&self.spreads);
+        let of_model = models.map(|((instances, variants), spreads)| {
+            let mut workers: Vec<(usize, DeviceSet)> = Vec::new();
+            let mut bytes = ByteCount::ZERO;
+            let here = |i: &&Instance| i.view.devices.contains(device) && counts(i.view.state);
+            for Instance { view, .. } in instances.iter().filter(here) {
+                let variant = &variants[view.variant];
+                let share = spreads.iter().find(|spread| spread.devices == view.devices);
+                let share = share.map_or(1.0, |spread| spread.share(device));
+                let takes = variant.takes.part(variant.each, share);
+                bytes += takes.instance;
+                if !workers.contains(&(view.variant, view.devices)) {
+                    workers.push((view.variant, view.devices));
+                    bytes += takes.worker;
+                }
+            }
+            bytes
         });
         of_model.sum()
     }
 
-    fn start(&mut self, model: usize, variant: usize, device: DeviceId) {
-        let at = self.devices.iter().position(|(other, _)| *other == device).expect("a device of this host");
-        let steps = 1 + self.variants[model][variant].weights_bytes.0 / 100;
+    fn start(&mut self, model: usize, variant: usize, devices: DeviceSet) {
+        let steps = 1 + self.variants[model][variant].takes.worker.0 / 100;
+        let known =
+            self.instances[model].iter().any(|i| (i.view.variant, i.view.devices) == (variant, devices));
+        if devices.len() > 1 && !known {
+            let free = |device| self.observe().devices.iter().find(|view| view.device == device)?.free;
+            let spread = spread(devices, free);
+            self.spreads[model].retain(|old| old.devices != devices);
+            self.spreads[model].push(spread);
+        }
         let view = InstanceView {
             id: InstanceId(self.next_id),
             variant,
-            device,
+            devices,
             state: InstanceState::Starting,
             slots: self.policies[model].slots,
             leased: 0,
@@ -282,10 +316,12 @@ impl World {
         let instance = Instance { view, born: self.now, ready_at: self.now + steps, busy_until: Vec::new() };
         self.instances[model].push(instance);
         self.starts.push(self.now);
-        let (total, outside) = (self.devices[at].1, self.outside[at]);
-        let promised = self.held(device, |_| true) + outside;
-        if promised > total.saturating_sub(total.fraction(HEADROOM)) {
-            self.overcommitted.push(format!("step {}: {promised:?} of {total:?} on {device}", self.now));
+        self.divided += usize::from(devices.len() > 1);
+        for (&(device, total), outside) in self.devices.iter().zip(&self.outside) {
+            let promised = self.held(device, |_| true) + *outside;
+            if devices.contains(device) && promised > total.saturating_sub(total.fraction(HEADROOM)) {
+                self.overcommitted.push(format!("step {}: {promised:?} of {total:?} on {device}", self.now));
+            }
         }
     }
 
@@ -340,7 +376,7 @@ impl fmt::Display for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "devices {:?}, outside {:?}, clients {:?}", self.devices, self.outside, self.clients)?;
         for (policy, variants) in self.policies.iter().zip(&self.variants) {
-            let sizes: Vec<_> = variants.iter().map(|v| (v.weights_bytes.0, v.instance_bytes.0)).collect();
+            let sizes: Vec<_> = variants.iter().map(|v| (v.takes.worker.0, v.takes.instance.0)).collect();
             let (scale, slots) = (&policy.scale, policy.slots);
             writeln!(f, "{} slots {slots} priority {} {sizes:?} {scale:?}", policy.name, policy.priority)?;
         }

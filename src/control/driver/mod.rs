@@ -16,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::report::Note;
 use super::step::{self, Action, ControlState, ModelStep};
-use super::threads;
 use super::watchdog::Frozen;
+use super::{place, threads};
 use crate::admission::Admission;
-use crate::catalog::{Catalog, CatalogModel, CatalogVariant, Takes};
+use crate::catalog::{Catalog, CatalogModel, CatalogVariant};
 use crate::clock::Clock;
 use crate::fleet::{Fleet, OnFree, Start};
 use crate::gpu::{DeviceMemory, MemoryReader};
@@ -27,8 +27,8 @@ use crate::measured::Remembered;
 use crate::policy::{DevicesPolicy, ModelPolicy, ScalePolicy};
 use crate::pool::Pool;
 use crate::scaling::Reason;
-use crate::units::{ByteCount, DeviceId, ModelName, Timestamp};
-use crate::view::{DeviceView, ModelObservation, Observation, VariantView};
+use crate::units::{ByteCount, DeviceId, DeviceSet, ModelName, Timestamp};
+use crate::view::{DeviceView, ModelObservation, Observation, Takes, VariantView};
 use crate::worker::{Kill, WorkerEvent, WorkerSpawner};
 
 /// Time between two observations when nothing happens.
@@ -257,25 +257,20 @@ impl Controller {
     fn observe(&self, now: Timestamp) -> Observation {
         let models = self.models.iter().map(|model| {
             let name = &model.policy.name;
-            let variants = model.variants.iter().enumerate().map(|(index, variant)| {
-                let Takes { worker: weights_bytes, instance: instance_bytes } = self.takes(model, index);
-                VariantView {
-                    weights_bytes,
-                    instance_bytes,
-                    load_time: self
-                        .fleet
-                        .load_time(name, index)
-                        .unwrap_or_else(|| guessed_load_time(variant)),
-                    max_threads: threads::most_useful(model.policy.engine.threads, variant.weights_bytes),
-                    failed: self.fleet.failure(name, index, now),
-                    shortage: self.fleet.shortage(name, index),
-                }
+            let variants = model.variants.iter().enumerate().map(|(index, variant)| VariantView {
+                takes: self.takes(model, index),
+                each: variant.on_gpu.each,
+                load_time: self.fleet.load_time(name, index).unwrap_or_else(|| guessed_load_time(variant)),
+                max_threads: threads::most_useful(model.policy.engine.threads, variant.weights_bytes),
+                failed: self.fleet.failure(name, index, now),
+                shortage: self.fleet.shortage(name, index),
             });
             ModelObservation {
                 model: name.clone(),
                 queue: self.setup.admission.observe(name),
                 instances: self.fleet.views(name, now),
                 variants: variants.collect(),
+                spreads: self.fleet.spreads(name),
             }
         });
         Observation {
@@ -285,7 +280,8 @@ impl Controller {
         }
     }
 
-    /// What a variant takes of a device that its model may use, the most where they differ.
+    /// What a variant takes of a device that its model may use, the most where they differ. If it fits on none of them, it
+    /// is known from where it was divided.
     fn takes(&self, model: &CatalogModel, variant: usize) -> Takes {
         let gpus = self.setup.devices.iter().any(|device| *device != DeviceId::Host);
         let default = |device: &DeviceId| !gpus || *device != DeviceId::Host;
@@ -293,8 +289,17 @@ impl Controller {
             Some(devices) => devices.contains(device),
             None => default(device),
         };
-        let devices = self.setup.devices.iter().filter(allowed);
-        devices.map(|device| self.fleet.takes(model, variant, *device)).fold(Takes::default(), Takes::max)
+        let devices: Vec<DeviceId> = self.setup.devices.iter().filter(allowed).copied().collect();
+        let takes = devices.iter().map(|device| self.fleet.takes(model, variant, *device));
+        let takes = takes.fold(Takes::default(), Takes::max);
+        let too_large = |device: &DeviceId| {
+            self.device_view(*device)
+                .capacity
+                .is_some_and(|capacity| takes.worker + takes.instance > capacity)
+        };
+        let divided = devices.len() > 1 && devices.iter().all(too_large);
+        let measured = || self.fleet.measured(model, variant, devices.iter().copied().collect::<DeviceSet>());
+        if divided { measured().unwrap_or(takes) } else { takes }
     }
 
     /// What may still be taken on a device. One that could be read once and cannot now is not there: nothing fits. One
@@ -303,7 +308,13 @@ impl Controller {
         let Some(memory) = self.memory.iter().find(|memory| memory.device == device) else {
             let lost = self.fleet.known_devices().any(|known| known == device);
             let available = lost.then_some(ByteCount::ZERO);
-            return DeviceView { device, available, capacity: None, deficit: ByteCount::ZERO };
+            return DeviceView {
+                device,
+                free: available,
+                available,
+                capacity: None,
+                deficit: ByteCount::ZERO,
+            };
         };
         let policy = &self.setup.devices_policy;
         let available = self.fleet.predicted_bytes(device).leaves(memory, policy);
@@ -315,7 +326,8 @@ impl Controller {
         // Predictions err a little: only when half of the headroom is gone, somebody else must have taken it.
         let missing = headroom.saturating_sub(memory.free);
         let deficit = if missing > headroom.fraction(0.5) { missing } else { ByteCount::ZERO };
-        DeviceView { device, available: Some(available), capacity: Some(capacity), deficit }
+        let (free, available, capacity) = (Some(memory.free), Some(available), Some(capacity));
+        DeviceView { device, free, available, capacity, deficit }
     }
 
     fn act(&mut self, step: &ModelStep, observation: &Observation, now: Timestamp) {
@@ -323,10 +335,12 @@ impl Controller {
         let reason = step.reason.name();
         for action in &step.actions {
             match *action {
-                Action::Start { variant, device, threads } => {
-                    let view = observation.devices.iter().find(|view| view.device == device);
-                    let available = view.and_then(|view| view.available);
-                    let start = Start { model: &step.model, variant, device, threads, available, reason };
+                Action::Start { variant, devices, threads } => {
+                    let views = observation.devices.iter().filter(|view| devices.contains(view.device));
+                    let available = views.map(|view| view.available).sum();
+                    let spread = &place::spread_over(devices, &observation.devices);
+                    let start =
+                        Start { model: &step.model, variant, devices, threads, available, spread, reason };
                     if let Some(model) = self.models.iter().find(|model| model.policy.name == step.model) {
                         self.fleet.start(model, start, now);
                     }

@@ -6,13 +6,12 @@ use metrics::{counter, gauge};
 
 use super::Controller;
 use crate::admission::Condition;
-use crate::catalog::Takes;
 use crate::control::step::{Action, ModelStep};
 use crate::gpu::Sensors;
 use crate::scaling::Reason;
 use crate::telemetry as names;
-use crate::units::{DeviceId, Timestamp};
-use crate::view::Observation;
+use crate::units::{DeviceId, DeviceSet, Timestamp};
+use crate::view::{Observation, Takes};
 
 /// Least time between two log lines about decisions that change nothing: under load their reasons alternate.
 const IDLE_LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -117,7 +116,10 @@ impl Controller {
         for model in &self.models {
             for (index, variant) in model.variants.iter().enumerate() {
                 let predicted = devices.iter().map(|device| variant.footprint(*device).takes(*device));
-                let measured = devices.iter().filter_map(|device| self.fleet.measured(model, index, *device));
+                let gpus = devices.iter().filter(|device| **device != DeviceId::Host);
+                let divided = gpus.copied().collect::<DeviceSet>();
+                let sets = devices.iter().map(|device| DeviceSet::from(*device)).chain([divided]);
+                let measured = sets.filter_map(|set| self.fleet.measured(model, index, set));
                 for (name, takes) in [
                     (names::PREDICTED, predicted.reduce(Takes::max)),
                     (names::MEASURED, measured.reduce(Takes::max)),

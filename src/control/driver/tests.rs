@@ -71,8 +71,8 @@ async fn decisions_see_what_lies_on_the_device_that_computes() {
     available(&mut controller, 1);
     let observation = controller.observe(Timestamp::default());
     let (variant, expected) = (&observation.models[0].variants[0], &controller.models[0].variants[0].on_gpu);
-    assert_eq!(variant.weights_bytes, expected.worker.gpu);
-    assert_eq!(variant.instance_bytes, expected.kv_cache.gpu + expected.compute.gpu);
+    assert_eq!(variant.takes.worker, expected.worker.gpu);
+    assert_eq!(variant.takes.instance, expected.kv_cache.gpu + expected.compute.gpu);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use llama_cpp_2::{
     LlamaBackendDeviceType, LogOptions, list_llama_ggml_backend_devices, send_logs_to_tracing,
 };
 
-use crate::units::DeviceId;
+use crate::units::{DeviceId, DeviceSet};
 
 /// llama.cpp's global state: made once, kept for the life of the process.
 pub(super) fn backend() -> &'static LlamaBackend {
@@ -47,6 +47,6 @@ pub(super) fn gpu_indices() -> Vec<usize> {
 /// The devices that instances can run on, best first: GPUs, or the host where there is none.
 #[must_use]
 pub fn compute_devices() -> Vec<DeviceId> {
-    let gpus = u32::try_from(gpu_indices().len()).unwrap_or(0);
+    let gpus = u32::try_from(gpu_indices().len()).unwrap_or(0).min(DeviceSet::MAX_GPUS);
     if gpus == 0 { vec![DeviceId::Host] } else { (0..gpus).map(DeviceId::Gpu).collect() }
 }

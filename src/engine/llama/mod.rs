@@ -16,7 +16,7 @@ use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams, LlamaPooling
 use llama_cpp_2::context::session::LlamaStateSeqFlags;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::model::params::LlamaModelParams;
+use llama_cpp_2::model::params::{LlamaModelParams, LlamaSplitMode};
 use llama_cpp_2::token::LlamaToken;
 
 pub use backend::compute_devices;
@@ -26,9 +26,9 @@ pub use quantize::{QuantizeError, quantize};
 
 use super::{BatchToken, Context, ContextSpec, EngineError, Loader, Vocabulary, Weights, WeightsSpec};
 use crate::generation::{GenerationError, Grammar, Token};
-use crate::policy::{self, FlashAttention, Pooling};
+use crate::policy::{self, FlashAttention, Pooling, Split};
 use crate::sampling::Constraint;
-use crate::units::DeviceId;
+use crate::units::{DeviceId, DeviceSet};
 
 /// Weights of this size do not stay in a CPU's caches from one pass to the next.
 const MEMORY_BOUND_BYTES: u64 = 64 << 20;
@@ -48,17 +48,7 @@ impl Loader for LlamaLoader {
 
     fn load(&self, spec: &WeightsSpec) -> Result<LlamaWeights, EngineError> {
         let error = |reason: String| EngineError::Load { path: spec.path.display().to_string(), reason };
-        let params = match spec.device {
-            DeviceId::Host => LlamaModelParams::default().with_n_gpu_layers(0),
-            DeviceId::Gpu(number) => {
-                let index = gpu_indices().get(number as usize).copied();
-                let index = index.ok_or_else(|| error(format!("llama.cpp does not see gpu{number}")))?;
-                LlamaModelParams::default()
-                    .with_n_gpu_layers(spec.gpu_layers.unwrap_or(ALL_LAYERS))
-                    .with_devices(&[index])
-                    .map_err(|e| error(e.to_string()))?
-            }
-        };
+        let params = params(spec).map_err(error)?;
         let model = LlamaModel::load_from_file(backend(), &spec.path, &params)
             .map_err(|e| error(format!("{e} (llama.cpp's own messages are in the log)")))?;
         let vocabulary = Arc::new(read_vocabulary(&model));
@@ -66,11 +56,35 @@ impl Loader for LlamaLoader {
             has_window: has_window(&model),
             model,
             vocabulary,
-            device: spec.device,
+            on_host: spec.devices == DeviceSet::HOST,
             making_context: Mutex::new(()),
             kept: Mutex::default(),
         })
     }
+}
+
+/// What llama.cpp is told of the devices.
+fn params(spec: &WeightsSpec) -> Result<LlamaModelParams, String> {
+    if spec.devices == DeviceSet::HOST {
+        return Ok(LlamaModelParams::default().with_n_gpu_layers(0));
+    }
+    let seen = gpu_indices();
+    let index = |device: DeviceId| {
+        let DeviceId::Gpu(number) = device else {
+            return Err("the host and a GPU hold no layers together".into());
+        };
+        seen.get(number as usize).copied().ok_or_else(|| format!("llama.cpp does not see gpu{number}"))
+    };
+    let indices = spec.devices.iter().map(index).collect::<Result<Vec<usize>, String>>()?;
+    let split = match spec.split {
+        Split::Row => LlamaSplitMode::Row,
+        Split::Layer | Split::Off => LlamaSplitMode::Layer,
+    };
+    LlamaModelParams::default()
+        .with_n_gpu_layers(spec.gpu_layers.unwrap_or(ALL_LAYERS))
+        .with_split_mode(if indices.len() > 1 { split } else { LlamaSplitMode::Layer })
+        .with_devices(&indices)
+        .map_err(|error| error.to_string())
 }
 
 fn has_window(model: &LlamaModel) -> bool {
@@ -93,7 +107,7 @@ fn read_vocabulary(model: &LlamaModel) -> Vocabulary {
 pub struct LlamaWeights {
     model: LlamaModel,
     vocabulary: Arc<Vocabulary>,
-    device: DeviceId,
+    on_host: bool,
     /// Whether some layers see only the last tokens (sliding-window attention).
     has_window: bool,
     /// llama.cpp writes to the model while it makes a context: one at a time.
@@ -237,10 +251,10 @@ impl Context for LlamaInstance<'_> {
         }
         // As many tokens as cost about as much as another pass over the weights: on an H100, with 8 billion weights in
         // Q8_0, a pass takes 4.6 ms for one token, 7.7 for 8 and 14 for 64.
-        match self.weights.device {
-            DeviceId::Gpu(_) => 48,
-            DeviceId::Host if model.size() >= MEMORY_BOUND_BYTES => 1,
-            DeviceId::Host => 0,
+        match self.weights.on_host {
+            false => 48,
+            true if model.size() >= MEMORY_BOUND_BYTES => 1,
+            true => 0,
         }
     }
 
@@ -318,12 +332,10 @@ impl Context for LlamaInstance<'_> {
     }
 
     fn sampling_threads(&self) -> usize {
-        match self.weights.device {
-            DeviceId::Host => self.spec.threads as usize,
-            DeviceId::Gpu(_) => {
-                std::thread::available_parallelism().map_or(1, usize::from).min(MAX_SAMPLING_THREADS)
-            }
+        if self.weights.on_host {
+            return self.spec.threads as usize;
         }
+        std::thread::available_parallelism().map_or(1, usize::from).min(MAX_SAMPLING_THREADS)
     }
 
     /// llama-cpp-2 fixes the threads when it makes a context, so a new one takes over the sequences' states.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{MODEL, check_model, faults, parse};
 use crate::policy::{
     ContextOverflow, EnginePolicy, FlashAttention, KvCacheType, Pooling, PrefixCachePolicy, SamplingPolicy,
+    Split,
 };
 use crate::units::ByteCount;
 
@@ -19,6 +20,7 @@ fn engine(line: &str) -> EnginePolicy {
 fn an_absent_or_empty_section_has_the_defaults() {
     let default = EnginePolicy {
         gpu_layers: None,
+        split: Split::Layer,
         threads: None,
         batch_tokens: 512,
         kv_cache_type: KvCacheType::F16,
@@ -35,10 +37,11 @@ fn an_absent_or_empty_section_has_the_defaults() {
 
 #[test]
 fn every_key_arrives_as_it_is_written() {
-    let line = "engine: {gpu_layers: 0, threads: 3, batch_tokens: 8192, kv_cache_type: q4_0, flash_attention: on, \
+    let line = "engine: {gpu_layers: 0, split: row, threads: 3, batch_tokens: 8192, kv_cache_type: q4_0, flash_attention: on, \
                 target_itl_ms: 40, context_overflow: shift, prefix_cache: {enabled: false, host_memory: 0}, pooling: last}";
     let expected = EnginePolicy {
         gpu_layers: Some(0),
+        split: Split::Row,
         threads: NonZeroU32::new(3),
         batch_tokens: 8192,
         kv_cache_type: KvCacheType::Q4_0,

@@ -8,7 +8,7 @@ use crate::policy::path::YamlPath;
 use crate::policy::raw::{Given, RawQueue, RawScale, RawWatchdog};
 use crate::policy::section::{Section, from_to};
 use crate::policy::types::{Quality, QueuePolicy, ScalePolicy, WatchdogPolicy};
-use crate::units::DeviceId;
+use crate::units::{DeviceId, DeviceSet};
 
 /// `Some(None)` where the policy does not say.
 #[expect(clippy::option_option, reason = "the outer one is whether it is legal, as everywhere in this room")]
@@ -24,7 +24,10 @@ pub(super) fn model_devices(
     }
     let devices = raw.iter().enumerate().map(|(index, given)| {
         let found = given.as_ref().and_then(Given::text).and_then(|text| match text.strip_prefix("gpu") {
-            Some(number) => number.parse().ok().map(DeviceId::Gpu),
+            Some(number) => {
+                let number = number.parse().ok().filter(|number| *number < DeviceSet::MAX_GPUS);
+                number.map(DeviceId::Gpu)
+            }
             None => (text == "host").then_some(DeviceId::Host),
         });
         if found.is_none() {

@@ -25,7 +25,7 @@ use crate::gguf;
 use crate::ipc::{self, FrameReader, FromWorker, LoadOrder, PROTOCOL, ProtocolError, ToWorker};
 use crate::policy::Isolation;
 use crate::pool::{InstanceCommand, InstancePort};
-use crate::units::{DeviceId, InstanceId};
+use crate::units::{DeviceSet, InstanceId};
 use outlet::{InstanceOutlet, Outlet, RemoteSink};
 
 /// How often a full inbox is tried again. It is read between two steps.
@@ -156,7 +156,7 @@ fn confine_to(order: &LoadOrder) {
     let confined = confine(&Confinement {
         model_files: gguf::files_of(&path),
         written_files: Vec::new(),
-        gpu: order.device != DeviceId::Host,
+        gpu: order.devices != DeviceSet::HOST,
         libraries: library_folders(),
         memory_limit_bytes: order.memory_limit_bytes,
     });

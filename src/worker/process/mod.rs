@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 
 use super::{EventSender, Kill, WorkerCommand, WorkerHandle, WorkerSpawner, WorkerSpec};
 use crate::ipc::{LoadOrder, ToWorker};
-use crate::units::{DeviceId, InstanceId};
+use crate::units::{DeviceSet, InstanceId};
 use connection::Connection;
 
 /// What a worker inherits of the server's environment, besides what begins with [`INHERITED_PREFIXES`].
@@ -133,7 +133,7 @@ impl WorkerSpawner for ProcessSpawner {
         let _entered = self.runtime.enter();
         let stream = tokio::net::UnixStream::from_std(ours)?;
         let (connection, outbox) = Connection::new(spec.id, events);
-        let on_host = spec.weights.device == DeviceId::Host;
+        let on_host = spec.weights.devices == DeviceSet::HOST;
         let limit = self.options.memory_limit_bytes.filter(|_| on_host);
         connection.send(&ToWorker::Load(LoadOrder::new(
             spec.id,

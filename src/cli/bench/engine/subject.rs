@@ -50,14 +50,16 @@ impl Subject {
             ..told
         };
         let device = arguments.device().unwrap_or_else(|| compute_devices()[0]);
-        let weights = WeightsSpec { path, device, gpu_layers: model.engine.gpu_layers };
+        let devices = device.into();
+        let (gpu_layers, split) = (model.engine.gpu_layers, model.engine.split);
+        let weights = WeightsSpec { path, devices, gpu_layers, split };
         Ok(Self { weights, spec, sampling: settings(&model.sampling) })
     }
 
     pub(super) fn json(&self) -> Value {
         let Self { weights, spec, .. } = self;
         json!({
-            "file": weights.path, "device": weights.device.to_string(), "slots": spec.slots,
+            "file": weights.path, "device": weights.devices.to_string(), "slots": spec.slots,
             "context_tokens": spec.context_tokens, "threads": spec.threads, "batch_tokens": spec.batch_tokens,
             "kv_cache_type": spec.kv_cache_type, "flash_attention": spec.flash_attention,
         })
@@ -66,11 +68,11 @@ impl Subject {
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let WeightsSpec { path, device, .. } = &self.weights;
+        let WeightsSpec { path, devices, .. } = &self.weights;
         let ContextSpec { slots, context_tokens, threads, batch_tokens, .. } = self.spec;
         write!(
             f,
-            "{} on {device}, {threads} threads: {slots} slots of {context_tokens} tokens, passes of up to \
+            "{} on {devices}, {threads} threads: {slots} slots of {context_tokens} tokens, passes of up to \
              {batch_tokens}",
             path.display()
         )
