@@ -55,18 +55,20 @@ impl Placement {
     }
 }
 
-/// How llama.cpp will divide what it loads on several devices at this moment: by what is free on each.
+/// How llama.cpp will divide what it loads on several devices at this moment: layers by what is free on each, anything
+/// else equally.
 #[must_use]
-pub fn spread(devices: DeviceSet, free: impl Fn(DeviceId) -> Option<ByteCount>) -> Spread {
-    let known: Option<Vec<_>> = devices.iter().map(|device| Some((device, free(device)?.0))).collect();
+pub fn spread(split: Split, devices: DeviceSet, free: impl Fn(DeviceId) -> Option<ByteCount>) -> Spread {
+    let by_free = || devices.iter().map(|device| Some((device, free(device)?.0))).collect();
+    let known: Option<Vec<_>> = if split == Split::Layer { by_free() } else { None };
     let equal = || devices.iter().map(|device| (device, 1)).collect();
     Spread { devices, weights: known.unwrap_or_else(equal) }
 }
 
 /// As [`spread`], from what the driver saw.
 #[must_use]
-pub fn spread_over(devices: DeviceSet, views: &[DeviceView]) -> Spread {
-    spread(devices, |device| views.iter().find(|view| view.device == device)?.free)
+pub fn spread_over(split: Split, devices: DeviceSet, views: &[DeviceView]) -> Spread {
+    spread(split, devices, |device| views.iter().find(|view| view.device == device)?.free)
 }
 
 impl Wanted<'_> {
@@ -86,7 +88,9 @@ impl Wanted<'_> {
         let shared = self.loaded.contains(&(variant, devices));
         let spread = match self.model.spreads.iter().find(|spread| spread.devices == devices) {
             Some(known) => known.clone(),
-            None => spread(devices, |device| sites.iter().find(|site| site.device == device)?.free),
+            None => {
+                spread(self.split, devices, |device| sites.iter().find(|site| site.device == device)?.free)
+            }
         };
         let costs = devices.iter().map(|device| {
             let Takes { worker, instance } = view.takes.part(view.each, spread.share(device));
@@ -148,7 +152,7 @@ impl Wanted<'_> {
         let gpus = sites.iter().filter(is_gpu).count();
         let least = match self.split {
             Split::Off => usize::MAX,
-            Split::Layer => 2,
+            Split::Layer | Split::Tensor => 2,
             // llama.cpp cuts the rows for all GPUs that it sees.
             Split::Row => gpus.max(2),
         };

@@ -91,7 +91,7 @@ fn what_is_larger_than_every_device_never_fits() {
 /// Devices with so many bytes free and in all, and the set that a variant of 600 bytes goes to.
 fn check_split(split: Split, sites: &[(u64, u64)], loaded: &[(usize, DeviceSet)], expected: &[u32]) {
     let mut model = model(&[600]);
-    model.spreads = loaded.iter().map(|(_, set)| spread(*set, |_| None)).collect();
+    model.spreads = loaded.iter().map(|(_, set)| spread(split, *set, |_| None)).collect();
     let numbered = sites.iter().zip(0..);
     let sites: Vec<Site> = numbered
         .map(|((free, total), at)| Site {

@@ -175,7 +175,9 @@ pub enum Split {
     Off,
     /// Each GPU holds some of the layers, and computes after the one before it.
     Layer,
-    /// Each GPU holds some rows of each matrix, and all compute at the same time.
+    /// Each GPU holds a part of each matrix and of the KV cache, and all compute at the same time.
+    Tensor,
+    /// Each GPU holds some rows of each matrix; an older way that only some of llama.cpp's back ends still have.
     Row,
 }
 

@@ -190,7 +190,8 @@ fn engine(raw: &RawEngine, at: &YamlPath, faults: &mut Faults) -> Option<EngineP
     let mut section = Section::new(at.clone(), faults);
     // Three keys whose default has no number. All layers stand outside of the range, as 0 does for the others.
     let gpu_layers = section.count("gpu_layers", raw.gpu_layers.as_ref(), u32::MAX, 0..=9999);
-    let splits = [("layer", Split::Layer), ("row", Split::Row), ("off", Split::Off)];
+    let splits =
+        [("layer", Split::Layer), ("tensor", Split::Tensor), ("row", Split::Row), ("off", Split::Off)];
     // As with flash_attention: `off` may have become `false`.
     let off = raw.split.as_ref().and_then(Given::flag) == Some(false);
     let split = if off {

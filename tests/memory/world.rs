@@ -296,7 +296,7 @@ impl World {
             self.instances[model].iter().any(|i| (i.view.variant, i.view.devices) == (variant, devices));
         if devices.len() > 1 && !known {
             let free = |device| self.observe().devices.iter().find(|view| view.device == device)?.free;
-            let spread = spread(devices, free);
+            let spread = spread(self.policies[model].engine.split, devices, free);
             self.spreads[model].retain(|old| old.devices != devices);
             self.spreads[model].push(spread);
         }

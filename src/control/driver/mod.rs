@@ -338,10 +338,12 @@ impl Controller {
                 Action::Start { variant, devices, threads } => {
                     let views = observation.devices.iter().filter(|view| devices.contains(view.device));
                     let available = views.map(|view| view.available).sum();
-                    let spread = &place::spread_over(devices, &observation.devices);
-                    let start =
-                        Start { model: &step.model, variant, devices, threads, available, spread, reason };
                     if let Some(model) = self.models.iter().find(|model| model.policy.name == step.model) {
+                        let split = model.policy.engine.split;
+                        let spread = &place::spread_over(split, devices, &observation.devices);
+                        let model_name = &step.model;
+                        let start =
+                            Start { model: model_name, variant, devices, threads, available, spread, reason };
                         self.fleet.start(model, start, now);
                     }
                 }

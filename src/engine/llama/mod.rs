@@ -50,7 +50,7 @@ impl Loader for LlamaLoader {
         let error = |reason: String| EngineError::Load { path: spec.path.display().to_string(), reason };
         let params = params(spec).map_err(error)?;
         let model = LlamaModel::load_from_file(backend(), &spec.path, &params)
-            .map_err(|e| error(format!("{e} (llama.cpp's own messages are in the log)")))?;
+            .map_err(|e| error(format!("{e} (llama.cpp's own messages are in the log){}", hint(spec))))?;
         let vocabulary = Arc::new(read_vocabulary(&model));
         Ok(LlamaWeights {
             has_window: has_window(&model),
@@ -60,6 +60,16 @@ impl Loader for LlamaLoader {
             making_context: Mutex::new(()),
             kept: Mutex::default(),
         })
+    }
+}
+
+/// Not every back end, nor every kind of model, can be divided in every way.
+fn hint(spec: &WeightsSpec) -> &'static str {
+    match spec.split {
+        Split::Tensor | Split::Row if spec.devices.len() > 1 => {
+            "; if it cannot be divided in this way, set engine.split to layer"
+        }
+        _ => "",
     }
 }
 
@@ -77,6 +87,7 @@ fn params(spec: &WeightsSpec) -> Result<LlamaModelParams, String> {
     };
     let indices = spec.devices.iter().map(index).collect::<Result<Vec<usize>, String>>()?;
     let split = match spec.split {
+        Split::Tensor => LlamaSplitMode::Tensor,
         Split::Row => LlamaSplitMode::Row,
         Split::Layer | Split::Off => LlamaSplitMode::Layer,
     };
