@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Measures what a second GPU of this machine brings: two replicas against one, and the model divided between both GPUs,
-# by layer and by tensor, against one GPU: same greedy texts, and how fast. Takes about three minutes.
+# by layer and by tensor, against one GPU: how many greedy texts are the same, how much log probabilities differ, and how
+# fast it is. Takes about three minutes.
 #   bash examples/measure/gpus.sh MODEL.gguf [PROGRAM]
 # The divided model is kept off a single GPU by making its headroom large: the model must take at least 2 GiB.
 # CLIENTS (of one replica), SLOTS, CONTEXT, TEXTS, SPLITS, PORT and PARTS (replicas, divided) can be set. Needs curl, python3, nvidia-smi.
@@ -37,9 +38,9 @@ POLICY
   cat "$work/log" && exit 1
 }
 bench() { "$program" bench server --url "$url" --ignore-eos --prompt-tokens 262 --max-tokens 128 "$@" | grep -vE '^(http|chat|$)'; }
-answers() { # FILE: greedy texts, one a line
+answers() { # FILE: the log probabilities of the first token and the greedy text of each prompt, one a line
   for at in $(seq "$texts"); do
-    curl -sf "$url/v1/completions" -d "{\"model\": \"measured\", \"prompt\": \"Text number $at begins so:\", \"max_tokens\": 48, \"temperature\": 0, \"ignore_eos\": true}" | python3 -c 'import json, sys; print(json.dumps(json.load(sys.stdin)["choices"][0]["text"]))'
+    curl -sf "$url/v1/completions" -d "{\"model\": \"measured\", \"prompt\": \"Text number $at begins so:\", \"max_tokens\": 48, \"temperature\": 0, \"logprobs\": 5, \"ignore_eos\": true}" | tr -d '\n' && echo
   done >"$1"
 }
 
@@ -61,6 +62,14 @@ if [[ " ${PARTS:-replicas divided} " == *" divided "* ]]; then
     echo "== divided by $split" && serve 1 '[gpu0, gpu1]' "split: $split" "${headroom}MiB" && answers "$work/$split"
     nvidia-smi --query-gpu=index,memory.used --format=csv,noheader
     bench --clients 1 --requests 8 && bench --clients "$clients" --requests $((clients * 4)) && stop
-    echo "$(paste -d '\n' "$work/alone" "$work/$split" | awk 'NR % 2 { one = $0; next } one == $0' | wc -l) of $texts texts are the same"
+    python3 - "$work/alone" "$work/$split" <<'PYTHON'
+import json, sys
+alone, divided = ([json.loads(line)["choices"][0] for line in open(path)] for path in sys.argv[1:])
+same = sum(one["text"] == other["text"] for one, other in zip(alone, divided))
+first = lambda choice: choice["logprobs"]["top_logprobs"][0]
+apart = [abs(p - first(other)[token]) for one, other in zip(alone, divided) for token, p in first(one).items() if token in first(other)]
+print(f"{same} of {len(alone)} texts are the same; the first token's log probabilities differ by up to {max(apart):.4f} "
+      f"({len(apart)} of {sum(len(first(one)) for one in alone)} most probable tokens are the same)")
+PYTHON
   done
 fi
