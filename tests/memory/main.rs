@@ -57,7 +57,7 @@ fn nothing_is_promised_twice_nobody_starves_and_a_flat_load_settles() {
             && evictions > 200
             && upgrades > 100
             && yields > 100
-            && turns > 10
+            && turns >= 5
             && settled > 250
     );
 }
