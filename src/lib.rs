@@ -3,6 +3,7 @@
 //! The modules in reading order; docs/architecture.md says how a request and how capacity flow through them. Each
 //! imports only modules of lower levels, which `tests/architecture.rs` checks.
 
+pub mod random;
 pub mod units;
 
 pub mod clock;
@@ -32,6 +33,7 @@ pub mod fleet;
 pub mod worker;
 
 pub mod control;
+pub mod sim;
 
 pub mod api;
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// Modules by level: one imports only lower ones. `control` has two, because its pure step serves the simulator
 /// as well.
-const LEVELS: [(&str, u32); 35] = [
+const LEVELS: [(&str, u32); 37] = [
+    ("random", 0),
     ("units", 0),
     ("clock", 1),
     ("embedded", 1),
@@ -39,6 +40,7 @@ const LEVELS: [(&str, u32); 35] = [
     ("admission", 5),
     ("worker", 5),
     ("fleet", 6),
+    ("sim", 6),
     ("control::driver", 7),
     ("api", 7),
     ("cli", 8),
@@ -75,7 +77,9 @@ const IMPURE: [&str; 11] = [
     "metrics::",
     "async fn",
 ];
-const PURE: [&str; 39] = [
+const PURE: [&str; 40] = [
+    "src/random.rs",
+    "src/sim/",
     "src/quantization.rs",
     "src/units.rs",
     "src/catalog/footprint.rs",
@@ -103,7 +107,6 @@ const PURE: [&str; 39] = [
     "src/admission/resume.rs",
     "src/fleet/lifecycle.rs",
     "src/worker/exit/",
-    "src/cli/bench/random.rs",
     "src/cli/bench/statistics.rs",
     "src/cli/bench/table.rs",
     "src/cli/bench/engine/plan.rs",

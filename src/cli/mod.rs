@@ -9,6 +9,7 @@ mod relaunch;
 mod serve;
 mod server;
 mod signals;
+mod simulate;
 mod watch;
 mod worker;
 
@@ -56,6 +57,11 @@ enum Command {
     },
     /// Measure what this machine computes, or how fast a server answers, alone or beside another one.
     Bench(bench::BenchArguments),
+    /// Replay traffic against a policy in virtual time, and compare with other ways to scale.
+    ///
+    /// The server's own decisions run against a model of the machine. Cost is the time that instances exist, as a multiple
+    /// of the plan of somebody who knows the future.
+    Simulate(Box<simulate::SimulateArguments>),
     /// Make variants of a full model, with fewer bits for each weight.
     ///
     /// A variant is written beside the full file, under its name with the type in place of f16, f32 or bf16:
@@ -91,6 +97,7 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(serve)) => serve::run(&serve),
         Some(Command::Check { file }) => check::run(&file),
         Some(Command::Bench(bench)) => return exit_code(bench::run(&bench)),
+        Some(Command::Simulate(simulate)) => return exit_code(simulate::run(&simulate)),
         Some(Command::Quantize(quantize)) => return exit_code(quantize::run(&quantize)),
         Some(Command::QuantizeOne(order)) => quantize::run_one(&order),
         Some(Command::Worker(worker)) => worker::run(&worker),

@@ -1,7 +1,6 @@
 //! `modelpool bench`: measures what a machine can do.
 
 mod engine;
-mod random;
 mod server;
 mod statistics;
 pub(super) mod table;

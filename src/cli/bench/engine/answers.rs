@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::cli::bench::random::Random;
 use crate::engine::{ContextSpec, EngineError, InlineEngine, Weights};
 use crate::generation::{Event, EventSink, GenerationRequest, Loss, Prompt, SamplingSettings};
+use crate::random::Random;
 
 /// Prompts differ in length by up to this share, as people's do.
 const LENGTHS_VARY: u32 = 16;

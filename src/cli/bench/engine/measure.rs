@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::cli::bench::random::Random;
 use crate::engine::{BatchToken, Context, EngineError};
 use crate::generation::SamplingSettings;
+use crate::random::Random;
 use crate::sampling::Sampler;
 
 /// Steps before each measurement that do not count: buffers grow and clocks rise in them.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cli::bench::random::Random;
+use crate::random::Random;
 
 /// The times of a Poisson process, from its start: independent clients that come at `rate` a second on average.
 /// Never ends.

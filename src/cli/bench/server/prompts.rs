@@ -1,6 +1,6 @@
 //! Prompts of a wanted length that share nothing with each other, or a beginning of a wanted length. PURE.
 
-use crate::cli::bench::random::Random;
+use crate::random::Random;
 
 const WORD_COUNT: u32 = 96;
 /// Common words, which nearly all tokenizers know as one token each.

@@ -1,16 +1,18 @@
-//! Random numbers that a seed decides, so that a benchmark can be repeated. PURE.
+//! Random numbers that a seed decides, so that benchmarks and simulations can be repeated. PURE.
 
 /// `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014).
 #[derive(Clone, Debug)]
-pub(super) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    /// Numbers of this seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// The next 64 random bits.
-    pub(super) fn bits(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -19,15 +21,28 @@ impl Random {
     }
 
     /// A number below `limit`, which is above 0. Small limits make its bias unmeasurable.
-    pub(super) fn below(&mut self, limit: u32) -> u32 {
+    pub fn below(&mut self, limit: u32) -> u32 {
         let number = self.bits() % u64::from(limit);
         u32::try_from(number).expect("it is below a u32")
     }
 
     /// A number above 0, up to 1.
     #[expect(clippy::cast_precision_loss, reason = "53 bits are exact in an f64")]
-    pub(super) fn unit(&mut self) -> f64 {
+    pub fn unit(&mut self) -> f64 {
         ((self.bits() >> 11) + 1) as f64 / (1u64 << 53) as f64
+    }
+}
+
+impl Random {
+    /// Exponentially distributed.
+    pub fn exponential(&mut self, mean: f64) -> f64 {
+        -mean * self.unit().ln()
+    }
+
+    /// Normally distributed with mean 0 and deviation 1 (Box, Muller: "A note on the generation of random normal
+    /// deviates", 1958).
+    pub fn normal(&mut self) -> f64 {
+        (-2.0 * self.unit().ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos()
     }
 }
 

@@ -1,0 +1,78 @@
+//! The arguments of `modelpool simulate`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use crate::sim::Shape;
+use crate::units::ByteCount;
+
+/// What `modelpool simulate` is told.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct SimulateArguments {
+    /// The policy, a YAML file [default: the built-in policy]. Its model files need not be there.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Recorded traffic: CSV with timestamp, context tokens and generated tokens, as in the Azure LLM inference traces, or
+    /// JSON lines with timestamp, prompt_tokens, completion_tokens and, if there are several, model.
+    #[arg(long, value_name = "FILE", required_unless_present = "synthetic", conflicts_with = "synthetic")]
+    pub trace: Option<PathBuf>,
+    /// Traffic that is made up.
+    #[arg(long, value_name = "SHAPE", value_parser = shapes())]
+    pub synthetic: Option<Shape>,
+    /// Length of made-up traffic in seconds.
+    #[arg(long, value_name = "S", default_value_t = 3600.0, value_parser = positive)]
+    pub seconds: f64,
+    /// Times the rate of made-up traffic.
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = positive)]
+    pub rate: f64,
+    /// Decides made-up traffic: the same seed, the same requests.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// What is known of the machine, as modelpool bench engine --calibrate writes it [default: an 8B model in round figures].
+    #[arg(long, value_name = "FILE")]
+    pub machine: Option<PathBuf>,
+    /// Seconds until an instance is ready whose weights must be loaded, instead of the machine's.
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub load_seconds: Option<f64>,
+    /// Seconds until a further one is ready [default: as --load-seconds, or the machine's].
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub instance_seconds: Option<f64>,
+    /// GPUs of the machine.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub gpus: u32,
+    /// Memory of each [default: no limit].
+    #[arg(long, value_name = "BYTES")]
+    pub memory: Option<ByteCount>,
+    /// Slots of an instance, instead of the policy's.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub slots: Option<u32>,
+    /// The most instances, instead of the policy's.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub max_instances: Option<u32>,
+    /// Milliseconds within which the first token counts as in time.
+    #[arg(long, value_name = "MS", default_value_t = 2000)]
+    pub slo_ttft_ms: u64,
+    /// Print the comparison as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn shapes() -> impl TypedValueParser<Value = Shape> {
+    PossibleValuesParser::new(Shape::ALL.map(Shape::name)).map(|name| {
+        let found = Shape::ALL.into_iter().find(|shape| shape.name() == name);
+        found.expect("the parser accepts no other name")
+    })
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number =
+        text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0 && *number < 1e9);
+    number.ok_or_else(|| "expected a number above 0".to_owned())
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=86_400.0).contains(number));
+    number.ok_or_else(|| "expected a number of seconds from 0 to 86400".to_owned())
+}

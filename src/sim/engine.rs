@@ -1,0 +1,299 @@
+//! An instance at work, in virtual time.
+//!
+//! Where sequences do not slow each other, a request's end is known when it begins. Otherwise decode calls follow each
+//! other, planned by [`crate::batching`] as in the server; between two changes all are alike, and are taken at once.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use super::service::{Service, seconds};
+use crate::batching::{self, Limits, Need, PrefillBudget, Share, StepLoad};
+use crate::units::Timestamp;
+
+/// A request's index in the trace.
+pub(super) type Number = u32;
+
+/// What an instance tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// The first token of a request is there.
+    First(Number),
+    /// A request is answered.
+    Done(Number),
+}
+
+/// A request that an instance is given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Job {
+    pub number: Number,
+    pub prompt_tokens: u32,
+    pub answer_tokens: u32,
+}
+
+/// What the requests of one instance do.
+#[derive(Clone, Debug)]
+pub(super) enum Engine {
+    /// Each by itself: what will be told, and when.
+    Apart(BinaryHeap<Reverse<(Timestamp, bool, Number)>>),
+    /// All in the same decode calls.
+    Together(Box<Batch>),
+}
+
+impl Engine {
+    pub fn new(service: &Service, slots: u32, batch_tokens: u32, target_itl: Option<Duration>) -> Self {
+        if service.is_batched() {
+            Self::Together(Box::new(Batch::new(slots, batch_tokens, target_itl)))
+        } else {
+            Self::Apart(BinaryHeap::new())
+        }
+    }
+
+    /// Begins a request.
+    pub fn admit(&mut self, job: Job, service: &Service, now: Timestamp) {
+        match self {
+            Self::Apart(told) => {
+                let first = now + service.prefill(job.prompt_tokens);
+                let done = now + service.hold(job.prompt_tokens, job.answer_tokens, 1);
+                told.push(Reverse((first, false, job.number)));
+                told.push(Reverse((done, true, job.number)));
+            }
+            Self::Together(batch) => batch.admit(job, service, now),
+        }
+    }
+
+    /// When it will tell something next.
+    pub fn next(&self) -> Option<Timestamp> {
+        match self {
+            Self::Apart(told) => told.peek().map(|Reverse((at, ..))| *at),
+            Self::Together(batch) => batch.call.map(|call| call.ends),
+        }
+    }
+
+    /// What it tells at its next time.
+    pub fn advance(&mut self, service: &Service, told: &mut Vec<Told>) {
+        match self {
+            Self::Apart(coming) => {
+                if let Some(Reverse((_, is_done, number))) = coming.pop() {
+                    told.push(if is_done { Told::Done(number) } else { Told::First(number) });
+                }
+            }
+            Self::Together(batch) => batch.advance(service, told),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sequence {
+    number: Number,
+    prompt_left: u32,
+    answer_left: u32,
+}
+
+/// Decode calls that are under way: several alike, if nothing changes in between.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    began: Timestamp,
+    each: Duration,
+    count: u32,
+    ends: Timestamp,
+    /// What each of them computes.
+    load: StepLoad,
+}
+
+/// Sequences that share decode calls.
+#[derive(Clone, Debug)]
+pub(super) struct Batch {
+    max_batch_tokens: usize,
+    sequences: Vec<Sequence>,
+    budget: PrefillBudget,
+    call: Option<Call>,
+    /// What each sequence computes in the call that is under way.
+    shares: Vec<Share>,
+}
+
+/// Prompt tokens of the first call, before anything is measured; as in the server's engine.
+const FIRST_PREFILL_TOKENS: usize = 128;
+/// Passes of a decode call; as [`crate::engine::ContextSpec::call_tokens`] has it.
+const PASSES_PER_CALL: u32 = 4;
+
+impl Batch {
+    fn new(slots: u32, batch_tokens: u32, target_itl: Option<Duration>) -> Self {
+        let pass = batch_tokens.max(slots);
+        let call = pass.saturating_mul(PASSES_PER_CALL) as usize;
+        Self {
+            max_batch_tokens: call,
+            sequences: Vec::new(),
+            budget: PrefillBudget::new(FIRST_PREFILL_TOKENS, pass as usize, call, target_itl),
+            call: None,
+            shares: Vec::new(),
+        }
+    }
+
+    fn admit(&mut self, job: Job, service: &Service, now: Timestamp) {
+        let Job { number, prompt_tokens, answer_tokens } = job;
+        self.sequences.push(Sequence {
+            number,
+            prompt_left: prompt_tokens.max(1),
+            answer_left: answer_tokens.max(1),
+        });
+        match &mut self.call {
+            // The call that is under way ends; the next one has the newcomer in it.
+            Some(call) if call.count > 1 => {
+                let passed = now.since(call.began).as_secs_f64() / call.each.as_secs_f64().max(1e-9);
+                call.count = whole(passed).clamp(1, call.count);
+                call.ends = call.began + call.each * call.count;
+            }
+            Some(_) => {}
+            None => self.begin(service, now),
+        }
+    }
+
+    /// Plans the next call, or the next calls that are all alike.
+    fn begin(&mut self, service: &Service, now: Timestamp) {
+        let short = self.budget.short();
+        let need = |(slot, sequence): (usize, &Sequence)| {
+            let prefill = sequence.prompt_left > 0;
+            let pending_tokens = if prefill { sequence.prompt_left as usize } else { 1 };
+            Need { slot, pending_tokens, prefill, short: prefill && pending_tokens <= short }
+        };
+        let needs: Vec<Need> = self.sequences.iter().enumerate().map(need).collect();
+        let prompts = needs.iter().filter(|need| need.prefill).count();
+        let decoding = needs.len() - prompts;
+        let prefill = self.budget.allowance(decoding, prompts);
+        let shares = batching::plan(&needs, Limits { max_batch_tokens: self.max_batch_tokens, prefill });
+        let is_prompt = |share: &&Share| self.sequences[share.slot].prompt_left > 0;
+        let mut load = StepLoad { decoding, ..StepLoad::default() };
+        for share in shares.iter().filter(is_prompt) {
+            load.prefill_tokens += share.tokens;
+            load.short_tokens += if needs[share.slot].short { share.tokens } else { 0 };
+        }
+        let seconds_each = service.decode(count(decoding)) * f64::from(u8::from(decoding > 0))
+            + as_float(load.prefill_tokens) / service.prefill_tokens_per_second;
+        let least = self.sequences.iter().map(|sequence| sequence.answer_left).min().unwrap_or(1);
+        // Where prompts wait, each call is planned by itself.
+        let alike = if prompts == 0 { least } else { 1 };
+        let each = seconds(seconds_each);
+        self.shares = shares;
+        self.call = (!self.shares.is_empty()).then(|| Call {
+            began: now,
+            each,
+            count: alike,
+            ends: now + each * alike,
+            load,
+        });
+    }
+
+    fn advance(&mut self, service: &Service, told: &mut Vec<Told>) {
+        let Some(call) = self.call.take() else { return };
+        for _ in 0..call.count {
+            self.budget.measured(call.load, call.each);
+        }
+        for share in std::mem::take(&mut self.shares) {
+            let sequence = &mut self.sequences[share.slot];
+            if sequence.prompt_left > 0 {
+                sequence.prompt_left = sequence.prompt_left.saturating_sub(count(share.tokens));
+                if sequence.prompt_left > 0 {
+                    continue;
+                }
+                told.push(Told::First(sequence.number));
+                sequence.answer_left -= 1;
+            } else {
+                sequence.answer_left = sequence.answer_left.saturating_sub(call.count);
+            }
+            if sequence.answer_left == 0 {
+                told.push(Told::Done(sequence.number));
+            }
+        }
+        self.sequences.retain(|sequence| sequence.answer_left > 0);
+        if !self.sequences.is_empty() {
+            self.begin(service, call.ends);
+        }
+    }
+}
+
+/// A part of a call that has begun is carried through.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a saturating cast of a positive number"
+)]
+fn whole(calls: f64) -> u32 {
+    calls.ceil() as u32
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "tokens of a call are few")]
+fn as_float(number: usize) -> f64 {
+    number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs an engine until nothing is left; jobs come at their times.
+    fn run(service: &Service, jobs: &[(u64, u32, u32)]) -> Vec<(u64, Told)> {
+        let mut engine = Engine::new(service, 8, 512, None);
+        let (mut said, mut jobs) = (Vec::new(), jobs.iter().zip(0..).peekable());
+        loop {
+            let arrival = jobs.peek().map(|((at, ..), _)| Timestamp::from_millis(*at));
+            match (engine.next(), arrival) {
+                (Some(next), arrival) if arrival.is_none_or(|arrival| next <= arrival) => {
+                    let mut told = Vec::new();
+                    engine.advance(service, &mut told);
+                    said.extend(told.into_iter().map(|told| (ms(next), told)));
+                }
+                (_, Some(arrival)) => {
+                    let ((_, prompt_tokens, answer_tokens), number) = jobs.next().unwrap();
+                    let (prompt_tokens, answer_tokens) = (*prompt_tokens, *answer_tokens);
+                    engine.admit(Job { number, prompt_tokens, answer_tokens }, service, arrival);
+                }
+                _ => return said,
+            }
+        }
+    }
+
+    fn ms(at: Timestamp) -> u64 {
+        u64::try_from(at.since_start().as_millis()).unwrap()
+    }
+
+    #[test]
+    fn sequences_apart_take_their_own_time() {
+        let said = run(&Service::default(), &[(0, 800, 50), (100, 80, 10)]);
+        let expected =
+            [(100, Told::First(0)), (110, Told::First(1)), (310, Told::Done(1)), (1100, Told::Done(0))];
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn sequences_together_share_calls_whose_time_their_number_decides() {
+        let service = Service {
+            prefill_tokens_per_second: 1000.0,
+            decode_seconds: vec![(1, 0.010), (2, 0.020)],
+            ..Service::default()
+        };
+        // A prompt of 100 tokens, then 10 calls of 10 ms.
+        assert_eq!(run(&service, &[(0, 100, 11)]), [(100, Told::First(0)), (200, Told::Done(0))]);
+        // At 125 ms another one comes: the third call ends at 130. Little of a prompt is tried first beside answers.
+        let said = run(&service, &[(0, 100, 11), (125, 8, 5)]);
+        assert_eq!(said[0], (100, Told::First(0)));
+        let first = said.iter().find(|(_, told)| *told == Told::First(1)).unwrap().0;
+        let done = said.iter().find(|(_, told)| *told == Told::Done(0)).unwrap().0;
+        assert!((138..=160).contains(&first), "{said:?}");
+        assert!((230..=290).contains(&done), "{said:?}");
+    }
+
+    #[test]
+    fn calls_that_are_alike_are_taken_at_once_without_a_difference() {
+        let service = Service { decode_seconds: vec![(1, 0.004), (8, 0.008)], ..Service::default() };
+        let jobs: Vec<_> =
+            (0..40).map(|n| (u64::from(n) * 37, 50 + n * 13 % 300, 1 + n * 29 % 200)).collect();
+        let said = run(&service, &jobs[..8]);
+        assert_eq!(said.iter().filter(|(_, told)| matches!(told, Told::Done(_))).count(), 8);
+        assert!(said.windows(2).all(|pair| pair[0].0 <= pair[1].0));
+    }
+}

@@ -1,0 +1,119 @@
+//! The host's instances, and what the controller sees of them.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use super::engine::Engine;
+use super::service::Service;
+use super::world::{Instance, World, count};
+use crate::units::{ByteCount, DeviceId, DeviceSet, InstanceId};
+use crate::view::{
+    DeviceView, InstanceState, InstanceView, ModelObservation, Observation, QueueSignals, Takes, VariantView,
+};
+
+impl World<'_> {
+    /// Bytes that instances hold, on one device or on all.
+    pub(super) fn held(&self, device: Option<DeviceId>) -> ByteCount {
+        let mut bytes = ByteCount::ZERO;
+        for model in &self.models {
+            let mut workers: Vec<(usize, DeviceSet)> = Vec::new();
+            let here = |i: &&Instance| device.is_none_or(|device| i.view.devices.contains(device));
+            for instance in model.instances.iter().filter(here) {
+                let service = self.machine.service(instance.view.variant);
+                bytes += service.instance_bytes;
+                let worker = (instance.view.variant, instance.view.devices);
+                if !workers.contains(&worker) {
+                    workers.push(worker);
+                    bytes += service.worker_bytes;
+                }
+            }
+        }
+        bytes
+    }
+
+    pub(super) fn observe(&mut self) -> Observation {
+        let (machine, now) = (self.machine, self.now);
+        let models = self.models.iter_mut().map(|model| {
+            let demand = model.demand();
+            let queue = QueueSignals {
+                depth: count(model.queue.len()),
+                oldest_wait: model.queue.oldest_wait(now),
+                in_flight: model.in_flight,
+                peak_demand: model.peak_demand.max(demand),
+            };
+            model.peak_demand = demand;
+            let views = model.instances.iter().map(|i| InstanceView { age: now.since(i.born), ..i.view });
+            let variant = |service: &Service| VariantView {
+                takes: Takes { worker: service.worker_bytes, instance: service.instance_bytes },
+                each: Takes::default(),
+                max_threads: 1,
+                load_time: service.start(false),
+                failed: None,
+                shortage: None,
+            };
+            ModelObservation {
+                model: model.policy.name.clone(),
+                queue,
+                instances: views.collect(),
+                variants: machine.services.iter().map(variant).collect(),
+                spreads: Vec::new(),
+            }
+        });
+        let models = models.collect();
+        let devices = (0..self.machine.gpus).map(|number| {
+            let device = DeviceId::Gpu(number);
+            let free = self.machine.memory.map(|memory| memory.saturating_sub(self.held(Some(device))));
+            DeviceView {
+                device,
+                free,
+                available: free,
+                capacity: self.machine.memory,
+                deficit: ByteCount::ZERO,
+            }
+        });
+        Observation { devices: devices.collect(), models, cpu_threads: 1 }
+    }
+
+    pub(super) fn start(&mut self, at: usize, variant: usize, devices: DeviceSet) {
+        let model = &mut self.models[at];
+        let same = |i: &Instance| (i.view.variant, i.view.devices) == (variant, devices);
+        let loaded =
+            model.instances.iter().filter(|instance| same(instance)).map(|instance| instance.ready_at).min();
+        let service = self.machine.service(variant);
+        // Who comes while the weights load waits for them, too.
+        let ready_at = match loaded {
+            Some(loaded) => self.now.max(loaded.min(self.now + service.start(false))) + service.start(true),
+            None => self.now + service.start(false),
+        };
+        let policy = &model.policy;
+        let view = InstanceView {
+            id: InstanceId(self.next_id),
+            variant,
+            devices,
+            state: InstanceState::Starting,
+            slots: policy.slots,
+            leased: 0,
+            threads: 1,
+            progress: 0,
+            age: Duration::ZERO,
+            stale: false,
+        };
+        self.next_id += 1;
+        let engine = Engine::new(service, policy.slots, policy.engine.batch_tokens, policy.engine.target_itl);
+        self.events.push(Reverse((ready_at, view.id, at)));
+        model.instances.push(Instance { view, born: self.now, ready_at, engine });
+    }
+
+    pub(super) fn drain(&mut self, id: InstanceId) {
+        for model in &mut self.models {
+            let Some(index) = model.instances.iter().position(|instance| instance.view.id == id) else {
+                continue;
+            };
+            let view = &mut model.instances[index].view;
+            view.state = InstanceState::Draining;
+            if view.leased == 0 {
+                model.instances.remove(index);
+            }
+        }
+    }
+}
