@@ -84,6 +84,8 @@ pub struct VariantView {
     pub max_threads: u32,
     /// How long its weights took to load the last time; before that, a guess from their size.
     pub load_time: Duration,
+    /// How long an instance took to start the last time where the weights were there; before that, a guess.
+    pub start_time: Duration,
     /// It failed, and this is how long ago; `None` once it worked.
     pub failed: Option<LoadFailure>,
     /// The last load ran out of memory although this much could be taken on the device; `None` if it did not, or
@@ -162,6 +164,23 @@ pub struct QueueSignals {
     /// The most requests at once, waiting or in flight, since the last observation: short requests that came
     /// and went in between count, too.
     pub peak_demand: u32,
+    /// What happened since the last observation.
+    pub flow: Flow,
+}
+
+/// What happened to a model's requests since the last observation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Requests that came.
+    pub arrivals: u32,
+    /// Requests that gave their slot back.
+    pub completions: u32,
+    /// Requests that got a slot, or gave up waiting for one.
+    pub started: u32,
+    /// Those of them that had waited longer than `target_queue_wait`.
+    pub late: u32,
+    /// Time that slots were held, summed over the slots.
+    pub slot_time: Duration,
 }
 
 /// One model at one moment.

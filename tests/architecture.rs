@@ -77,7 +77,7 @@ const IMPURE: [&str; 11] = [
     "metrics::",
     "async fn",
 ];
-const PURE: [&str; 40] = [
+const PURE: [&str; 41] = [
     "src/random.rs",
     "src/sim/",
     "src/quantization.rs",
@@ -101,6 +101,7 @@ const PURE: [&str; 40] = [
     "src/control/watchdog.rs",
     "src/engine/prefix.rs",
     "src/ipc/",
+    "src/admission/flow.rs",
     "src/admission/queue.rs",
     "src/admission/quarantine.rs",
     "src/admission/rejection.rs",

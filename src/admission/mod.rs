@@ -6,6 +6,7 @@
 //! continues elsewhere; see `journey.rs`.
 
 mod flight;
+pub mod flow;
 mod journey;
 mod quarantine;
 pub mod queue;
@@ -22,6 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 pub use flight::{Arrival, Flight};
+use flow::FlowMeter;
 pub use journey::Served;
 use quarantine::{Fingerprint, Quarantine};
 use queue::WaitQueue;
@@ -64,6 +66,8 @@ struct QueueState {
     demand: u32,
     /// The highest demand since the last observation.
     peak_demand: u32,
+    /// What happened since then.
+    flow: FlowMeter,
     /// What the controller last said about the model.
     condition: Condition,
     quarantine: Quarantine,
@@ -88,6 +92,7 @@ impl ModelQueue {
             affinity: Affinity::default(),
             demand: 0,
             peak_demand: 0,
+            flow: FlowMeter::default(),
             condition: Condition {
                 explanation: "nothing is loaded yet".into(),
                 trouble: None,
@@ -114,12 +119,36 @@ impl ModelQueue {
     }
 }
 
-/// Counts one request as demand until it is dropped.
-struct Demand(Arc<ModelQueue>);
+/// Counts one request as demand until it is dropped, and its slot as held while it has one.
+struct Demand {
+    queue: Arc<ModelQueue>,
+    clock: Clock,
+    holds: bool,
+}
+
+impl Demand {
+    /// The request has a slot.
+    fn hold(&mut self) {
+        self.holds = true;
+        self.queue.lock().flow.taken(self.clock.now());
+    }
+
+    /// The request has lost its slot, and asks for another one.
+    fn lose(&mut self) {
+        if std::mem::take(&mut self.holds) {
+            self.queue.lock().flow.given_back(false, self.clock.now());
+        }
+    }
+}
 
 impl Drop for Demand {
     fn drop(&mut self) {
-        self.0.lock().demand -= 1;
+        let now = self.clock.now();
+        let mut state = self.queue.lock();
+        state.demand -= 1;
+        if self.holds {
+            state.flow.given_back(true, now);
+        }
     }
 }
 
@@ -217,11 +246,13 @@ impl Admission {
         let mut state = queue.lock();
         let depth = u32::try_from(state.waiting.len()).unwrap_or(u32::MAX);
         let peak_demand = std::mem::replace(&mut state.peak_demand, 0).max(state.demand);
+        let now = self.clock.now();
         QueueSignals {
             depth,
-            oldest_wait: state.waiting.oldest_wait(self.clock.now()),
+            oldest_wait: state.waiting.oldest_wait(now),
             in_flight: state.demand.saturating_sub(depth),
             peak_demand,
+            flow: state.flow.take(now),
         }
     }
 

@@ -43,8 +43,12 @@ impl Admission {
         trail: &Arc<Trail>,
     ) -> Result<Grant, Rejection> {
         let begun = self.clock.now();
+        let is_return = demand.as_mut().map(Demand::lose).is_some();
         let (ticket, receiver) = match self.enter(queue, demand, turn, trail, begun)? {
-            Entry::Granted(lease) => return Ok(Grant { lease, waited: Duration::ZERO }),
+            Entry::Granted(lease) => {
+                demand.as_mut().map(Demand::hold);
+                return Ok(Grant { lease, waited: Duration::ZERO });
+            }
             Entry::Waits { ticket, receiver } => (ticket, receiver),
         };
         if self.pool.load().instances(&queue.name).is_empty() {
@@ -55,8 +59,16 @@ impl Admission {
         let _waiting = Waiting { queue, ticket };
         let outcome = tokio::time::timeout(queue.policy().queue.timeout, receiver).await;
         let waited = self.clock.now().since(begun);
+        if !is_return {
+            let mut state = queue.lock();
+            let target = state.policy.scale.target_queue_wait;
+            state.flow.waited(waited, target);
+        }
         match outcome {
-            Ok(Ok(Ok(lease))) => Ok(Grant { lease, waited }),
+            Ok(Ok(Ok(lease))) => {
+                demand.as_mut().map(Demand::hold);
+                Ok(Grant { lease, waited })
+            }
             Ok(Ok(Err(rejection))) => Err(rejection),
             Ok(Err(_)) | Err(_) => Err(Rejection::TimedOut {
                 waited,
@@ -105,7 +117,12 @@ impl Admission {
         if demand.is_none() {
             state.demand += 1;
             state.peak_demand = state.peak_demand.max(state.demand);
-            *demand = Some(Demand(Arc::clone(queue)));
+            state.flow.arrived();
+            if matches!(entry, Entry::Granted(_)) {
+                let target = state.policy.scale.target_queue_wait;
+                state.flow.waited(Duration::ZERO, target);
+            }
+            *demand = Some(Demand { queue: Arc::clone(queue), clock: self.clock, holds: false });
         }
         Ok(entry)
     }

@@ -1,8 +1,10 @@
 //! Counts a model's instances, and says which go first. PURE.
 
+use std::time::Duration;
+
 use super::step::{Action, ModelStep};
 use crate::policy::ModelPolicy;
-use crate::scaling::Signals;
+use crate::scaling::{LoadTimes, Signals};
 use crate::view::{InstanceState, InstanceView, ModelObservation};
 
 /// The instances of a model by what they are good for.
@@ -32,7 +34,15 @@ impl Counts {
     pub fn signals(&self, policy: &ModelPolicy, model: &ModelObservation) -> Signals {
         let starting = self.starting.saturating_sub(self.stale_ready);
         let ready = self.ready + self.stale_ready.saturating_sub(self.ready);
-        Signals { queue: model.queue, ready, starting, slots: policy.slots }
+        let ages =
+            model.instances.iter().filter(|i| i.state == InstanceState::Starting && !i.stale).map(|i| i.age);
+        let starting_age = ages.sum::<Duration>().checked_div(self.starting).unwrap_or_default();
+        let load = model.variants.iter().find(|variant| variant.failed.is_none()).or(model.variants.first());
+        let load = load.map_or_else(LoadTimes::default, |variant| LoadTimes {
+            first: variant.load_time,
+            further: variant.start_time,
+        });
+        Signals { queue: model.queue, ready, starting, starting_age, slots: policy.slots, load }
     }
 }
 

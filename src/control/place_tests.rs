@@ -12,6 +12,7 @@ fn variant(weights: u64) -> VariantView {
         each: Takes { worker: ByteCount(20), instance: ByteCount(2) },
         max_threads: 1,
         load_time: Duration::from_secs(1),
+        start_time: Duration::from_millis(50),
         failed: None,
         shortage: None,
     }

@@ -24,6 +24,7 @@ fn model(instances: Vec<InstanceView>, waiting: u32) -> ModelObservation {
         each: Takes::default(),
         max_threads: 1,
         load_time: Duration::from_secs(2),
+        start_time: Duration::from_millis(50),
         failed: None,
         shortage: None,
     };

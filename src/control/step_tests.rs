@@ -4,11 +4,13 @@ use super::*;
 use crate::control::fixtures;
 use crate::policy::Policy;
 use crate::units::{ByteCount, DeviceId};
-use crate::view::{DeviceView, InstanceView, LoadFailure, QueueSignals, Takes, VariantView};
+use crate::view::{DeviceView, Flow, InstanceView, LoadFailure, QueueSignals, Takes, VariantView};
 
 const MIB: u64 = 1 << 20;
 
+/// Nobody is to wait, so that what waits decides at once.
 fn policies(scale: &str) -> Vec<Arc<ModelPolicy>> {
+    let scale = scale.replacen('{', "{ target_queue_wait_ms: 1, ", 1);
     let text = format!(
         "models: [{{ name: m, slots: 4, variants: [{{ path: a.gguf }}, {{ path: b.gguf }}], scale: {scale} }}]"
     );
@@ -25,6 +27,7 @@ fn variant(weights_mib: u64) -> VariantView {
         each: Takes::default(),
         max_threads: 4,
         load_time: Duration::from_secs(1),
+        start_time: Duration::from_millis(50),
         failed: None,
         shortage: None,
     }
@@ -39,6 +42,7 @@ fn observation(waiting: u32, instances: Vec<InstanceView>) -> Observation {
         oldest_wait: Duration::from_secs(1),
         in_flight,
         peak_demand: waiting + in_flight,
+        flow: Flow::default(),
     };
     Observation {
         models: vec![ModelObservation {
@@ -84,12 +88,12 @@ fn starts_instances_and_divides_the_cpu() {
     check("{}", &observation(0, vec![]), "steady", &[]);
     check("{}", &observation(1, vec![]), "cold_start", &[start(0, 4)]);
     let one_full = vec![instance(1, 0, READY, 4, 4)];
-    check("{}", &observation(3, one_full.clone()), "queue_wait_high", &[start(0, 2), set_threads(1, 2)]);
+    check("{}", &observation(3, one_full.clone()), "backlog", &[start(0, 2), set_threads(1, 2)]);
     let three = [start(0, 1), start(0, 1), start(0, 1), set_threads(1, 1)];
-    check("{}", &observation(99, one_full), "queue_wait_high", &three);
+    check("{}", &observation(99, one_full), "backlog", &three);
     // Three instances on four threads: the first one gets what remains.
     let starting = vec![instance(1, 0, READY, 4, 2), instance(2, 0, STARTING, 0, 2)];
-    check("{}", &observation(5, starting), "queue_wait_high", &[start(0, 1)]);
+    check("{}", &observation(5, starting), "backlog", &[start(0, 1)]);
     check("{ min_instances: 2 }", &observation(0, vec![]), "below_minimum", &[start(0, 2), start(0, 2)]);
 }
 
@@ -110,7 +114,7 @@ fn threads_return_to_the_instances_that_remain() {
 #[test]
 fn takes_the_best_variant_that_fits() {
     let with_memory = |mib: u64, instances: Vec<InstanceView>| {
-        let mut observation = observation(9, instances);
+        let mut observation = observation(4, instances);
         observation.devices[0].available = Some(ByteCount(mib * MIB));
         observation
     };
@@ -119,8 +123,9 @@ fn takes_the_best_variant_that_fits() {
     check("{}", &with_memory(49, vec![]), "no_headroom", &[]);
     // Loaded weights are shared: only the KV cache counts, and only for those that fit.
     let loaded = vec![instance(1, 0, READY, 4, 4)];
-    let limited = with_memory(15, loaded);
-    check("{}", &limited, "queue_wait_high", &[start(0, 2), set_threads(1, 2)]);
+    let mut limited = with_memory(15, loaded);
+    limited.models[0].queue.depth = 9;
+    check("{}", &limited, "backlog", &[start(0, 2), set_threads(1, 2)]);
     let steps = step(&policies("{}"), &mut ControlState::default(), &limited, Timestamp::from_millis(1));
     assert_eq!(
         (steps[0].target_instances, steps[0].limit.map(|limit| limit.name())),
@@ -167,7 +172,7 @@ fn drains_the_worst_variant_first_then_the_least_busy_then_the_newest() {
         observation.cpu_threads = 3;
         step(&policies, &mut state, &observation, Timestamp::from_millis(0));
         let steps = step(&policies, &mut state, &observation, Timestamp::from_millis(1000));
-        assert_eq!(steps[0].reason.name(), "demand_fell");
+        assert_eq!(steps[0].reason.name(), "load_fell");
         steps[0].actions.clone()
     };
     let drain = |id| Action::Drain { instance: InstanceId(id) };

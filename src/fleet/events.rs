@@ -33,7 +33,6 @@ impl Fleet {
         if worker.state == WorkerState::Loading {
             worker.state = WorkerState::Loaded;
         }
-        self.load_times.insert((worker.model.policy.name.clone(), worker.variant), took);
         let (model, variant) = labels(&worker.model, worker.variant);
         tracing::info!(model, variant, worker = %id, took_ms = millis(took), "loaded");
         histogram!(names::LOAD_DURATION, "model" => model.clone(), "variant" => variant.clone()).record(took);
@@ -48,6 +47,7 @@ impl Fleet {
         let took = now.since(member.decided);
         tracing::info!(model = %identity.model, variant = %identity.variant_name, instance = %id,
             devices = %identity.devices, threads = member.threads, took_ms = millis(took), "instance ready");
+        self.start_times.insert((identity.model.clone(), identity.variant, member.kind), took);
         histogram!(names::INSTANCE_START_DURATION, "model" => identity.model.to_string()).record(took);
         let instance = Arc::new(Instance::new(identity, member.slots, port, on_free));
         if member.life.take(Happening::Ready) {

@@ -76,8 +76,20 @@ struct Worker {
     handle: Box<dyn WorkerHandle>,
 }
 
+/// What an instance waits for before it is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StartKind {
+    /// Its worker, which loads for it.
+    Load,
+    /// Its context alone.
+    Context,
+    /// A load that began before.
+    Behind,
+}
+
 struct Member {
     identity: InstanceIdentity,
+    kind: StartKind,
     life: Lifecycle,
     threads: u32,
     slots: u32,
@@ -117,8 +129,9 @@ pub struct Fleet {
     workers: BTreeMap<WorkerId, Worker>,
     members: BTreeMap<InstanceId, Member>,
     setbacks: Setbacks,
-    /// How long loads took, by model and variant.
-    load_times: BTreeMap<(ModelName, usize), Duration>,
+    /// How long instances took from the decision until they were ready, by model and variant, and by whether their weights
+    /// had to be loaded.
+    start_times: BTreeMap<(ModelName, usize, StartKind), Duration>,
     remembered: Remembered,
     /// What devices are called, of those that could be read once.
     device_names: BTreeMap<DeviceId, String>,
@@ -147,7 +160,7 @@ impl Fleet {
             workers: BTreeMap::new(),
             members: BTreeMap::new(),
             setbacks: Setbacks::default(),
-            load_times: BTreeMap::new(),
+            start_times: BTreeMap::new(),
             remembered,
             device_names: BTreeMap::new(),
             next_id: 1,
@@ -178,10 +191,13 @@ impl Fleet {
 
     /// Starts one instance of a model of `catalog`, and its worker if no loaded or loading one has the weights.
     pub fn start(&mut self, model: &Arc<CatalogModel>, start: Start<'_>, now: Timestamp) {
-        let worker = match self.worker_for(start) {
-            Some(worker) => worker,
+        let (worker, kind) = match self.worker_for(start) {
+            Some(worker) if self.workers[&worker].state == WorkerState::Loaded => {
+                (worker, StartKind::Context)
+            }
+            Some(worker) => (worker, StartKind::Behind),
             None => match self.spawn_worker(start, model) {
-                Ok(worker) => worker,
+                Ok(worker) => (worker, StartKind::Load),
                 Err(error) => {
                     return self.cannot_spawn(model, start.variant, &error, now);
                 }
@@ -201,6 +217,7 @@ impl Fleet {
         };
         let member = Member {
             identity,
+            kind,
             life: Lifecycle::starting(),
             threads: start.threads,
             slots: policy.slots,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics::gauge;
 
-use super::{Fleet, Member, Trouble, Worker, WorkerState};
+use super::{Fleet, Member, StartKind, Trouble, Worker, WorkerState};
 use crate::gpu::DeviceMemory;
 use crate::policy::DevicesPolicy;
 use crate::telemetry as names;
@@ -93,10 +93,10 @@ impl Fleet {
         self.setbacks.shortage(model, variant)
     }
 
-    /// How long a variant's weights took to load the last time.
+    /// How long an instance of a variant took the last time from the decision until it was ready.
     #[must_use]
-    pub fn load_time(&self, model: &ModelName, variant: usize) -> Option<Duration> {
-        self.load_times.get(&(model.clone(), variant)).copied()
+    pub fn start_time(&self, model: &ModelName, variant: usize, kind: StartKind) -> Option<Duration> {
+        self.start_times.get(&(model.clone(), variant, kind)).copied()
     }
 
     /// What goes wrong with a model; `None` if nothing does.

@@ -118,7 +118,7 @@ fn rules_across_keys_name_both_values() {
         (
             "scale: {idle_unload_after_ms: 10}",
             "4:11: models[0].scale.idle_unload_after_ms: 10 is less than scale_down_after_ms \
-             (120000, the default); raise idle_unload_after_ms or lower scale_down_after_ms",
+             (5000, the default); raise idle_unload_after_ms or lower scale_down_after_ms",
         ),
     ] {
         check_model(line, expected);

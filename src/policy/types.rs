@@ -270,15 +270,17 @@ pub struct ScalePolicy {
     pub min_instances: u32,
     /// Most instances; at least 1 and at least `min_instances`.
     pub max_instances: u32,
-    /// Instances are added when requests wait longer than this.
+    /// How long a request may wait for a slot.
     pub target_queue_wait: Duration,
-    /// Share of slots to keep busy, 0.1 to 1; the rest absorbs the start of a burst.
-    pub target_utilization: f64,
-    /// How long fewer instances must have sufficed before one is removed.
+    /// Share of the requests that may wait longer, 0.0001 to 0.5.
+    pub late_share: f64,
+    /// How long fewer instances must have sufficed at least before one is removed; in any case as long as one takes to start.
     pub scale_down_after: Duration,
-    /// How long a model must be without requests before its last instances go; at least
-    /// `scale_down_after`.
+    /// The longest that instances are kept without requests; at least `scale_down_after`. Shorter where loads are faster
+    /// than requests may wait, or the gaps of the past say that it would not pay.
     pub idle_unload_after: Duration,
+    /// Whether trends and patterns of the past start instances before the requests come.
+    pub forecast: bool,
     /// Whether worse variants may serve.
     pub quality: Quality,
     /// How long memory must have been free before a better variant takes the place of a worse one.

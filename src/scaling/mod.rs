@@ -4,17 +4,30 @@
 //! Must not: read clocks, touch a GPU, spawn, log.
 //! Caller: `control::plan` only. Rules and their sources: docs/scaling.md.
 
+mod budget;
+mod erlang;
+mod evenness;
+mod keep;
+mod need;
+mod pattern;
+mod project;
+mod rate;
 mod reason;
+mod season;
+mod service;
+mod state;
 mod window;
 
 pub use reason::Reason;
+pub use state::ScalingState;
 
 use std::time::Duration;
 
 use crate::policy::ScalePolicy;
 use crate::units::Timestamp;
 use crate::view::QueueSignals;
-use window::PeakWindow;
+use need::{Need, Outlook};
+use season::Promise;
 
 /// What a model's scaling is decided from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,24 +38,32 @@ pub struct Signals {
     pub ready: u32,
     /// Instances that will soon.
     pub starting: u32,
+    /// Mean time since it was decided to start those; zero if there are none.
+    pub starting_age: Duration,
     /// Slots of one instance.
     pub slots: u32,
+    /// How long it takes until an instance is ready.
+    pub load: LoadTimes,
 }
 
-/// What a model's scaling remembers from decision to decision.
-#[derive(Clone, Debug, Default)]
-pub struct ScalingState {
-    /// Demand in requests over the hold time of a scale-down.
-    demand: PeakWindow,
-    /// When somebody last asked for the model.
-    last_demand: Timestamp,
+/// How long it takes until an instance is ready, as last measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadTimes {
+    /// Where the weights must be loaded.
+    pub first: Duration,
+    /// Where they are there.
+    pub further: Duration,
 }
 
-impl ScalingState {
-    /// Time since somebody last asked for the model.
-    #[must_use]
-    pub fn idle(&self, now: Timestamp) -> Duration {
-        now.since(self.last_demand)
+impl Signals {
+    /// Ready and starting instances.
+    const fn live(&self) -> u32 {
+        self.ready + self.starting
+    }
+
+    /// Requests at once, waiting or in flight.
+    const fn demand(&self) -> u32 {
+        self.queue.depth.saturating_add(self.queue.in_flight)
     }
 }
 
@@ -55,78 +76,134 @@ pub struct Decision {
     pub reason: Reason,
 }
 
+/// A shrinking pool plans this share of the lateness that a growing one does: the gap is the hysteresis. In load, it is
+/// about half of what an instance serves.
+const SHRINK_SHARE: f64 = 0.5;
+/// Part of the needed slots that may be missing before another instance starts, and the least of it in slots: errors
+/// of the estimates, which are a few per cent, must not start one.
+const DEADBAND: f64 = 0.02;
+const DEADBAND_SLOTS: f64 = 0.5;
+
 /// Decides; `state` is updated.
 ///
-/// Demand is counted in requests at once, waiting or in flight; an instance serves `slots` of them.
-/// Up: a request waits longer than `target_queue_wait` → enough instances for the demand of this moment. Instances
-/// that start count as capacity, so that a slow load is not answered by more loads.
-/// Down: the highest demand of the last `scale_down_after` fits into fewer instances at `target_utilization`.
-/// The band between the two (100 % and `target_utilization` of the slots) is the hysteresis.
+/// Up: the slots needed when a load that begins now has ended are more than there are. Instances that start count.
+/// Down: for as long as a load takes, and at least `scale_down_after`, fewer were needed. The last instance stays for
+/// as long as gaps of the past say.
 pub fn decide(policy: &ScalePolicy, state: &mut ScalingState, signals: &Signals, now: Timestamp) -> Decision {
-    let queue = &signals.queue;
-    let demand = queue.peak_demand.max(queue.depth + queue.in_flight);
-    state.demand.push(now, demand, policy.scale_down_after);
-    if demand > 0 {
-        state.last_demand = now;
+    state.observe(policy, signals, now);
+    let live = signals.live();
+    let is_urgent = live < policy.min_instances || (live == 0 && signals.demand() > 0);
+    if !is_urgent && !state.is_due(now) {
+        return hold(policy, signals);
     }
-    let live = signals.ready + signals.starting;
-    let hold = |reason| Decision { target_instances: live, reason };
+    weigh(policy, state, signals, now)
+}
+
+/// Decides from all that is known.
+fn weigh(policy: &ScalePolicy, state: &mut ScalingState, signals: &Signals, now: Timestamp) -> Decision {
+    let outlook = state.outlook(policy, signals, now);
+    let planned = state.budget.planned(policy.late_share);
+    let promise = state.promise(policy, signals, &outlook);
+    let promised = promise.map_or(0.0, |promise| outlook.steady(promise.per_second, planned));
+    let up = outlook.need(signals, planned);
+    let down = outlook.need(signals, planned * SHRINK_SHARE);
+    let instances = |slots| instances(slots, signals.slots);
+    let wanted = instances(up.slots.max(promised)).max(u32::from(signals.demand() > 0));
+    let calm = state.evenness.is_calm(now, outlook.offered(), outlook.error());
+    let hold_time = signals.load.further.max(policy.scale_down_after);
+    state.needed.push(now, wanted.max(instances(down.slots)), hold_time);
+
+    let live = signals.live();
     if live < policy.min_instances {
-        return Decision { target_instances: policy.min_instances, reason: Reason::BelowMinimum };
+        return Decision {
+            target_instances: policy.min_instances.max(wanted.min(policy.max_instances)),
+            reason: Reason::BelowMinimum,
+        };
     }
-    if live == 0 {
-        if queue.depth > 0 {
-            return Decision { target_instances: 1, reason: Reason::ColdStart { waiting: queue.depth } };
+    if live == 0 && signals.demand() == 0 && promise.is_none() {
+        return hold(policy, signals);
+    }
+    let waits = signals.queue.oldest_wait > policy.target_queue_wait / 2;
+    if calm && live > 0 && promise.is_none() && !waits && signals.demand() > 0 {
+        return hold(policy, signals);
+    }
+    if wanted > live {
+        let reason = why(signals, &outlook, up, promise.filter(|_| promised >= up.slots));
+        return grow(policy, live, wanted, reason);
+    }
+    if promise.is_none() && signals.starting == 0 && live > policy.min_instances {
+        let idle = state.idle(now);
+        let worth = cold_start_worth(policy, signals);
+        if idle > state.gaps.keep_for(signals.load.first.max(policy.scale_down_after), worth) {
+            return Decision { target_instances: policy.min_instances, reason: Reason::Idle { idle } };
         }
-        return hold(Reason::Steady);
     }
-    if queue.depth > 0 && queue.oldest_wait > policy.target_queue_wait {
-        return grow(policy, signals, hold);
+    match state.needed.peak_over(hold_time, now) {
+        // The last one stays until the model is idle: to load weights costs more than another context.
+        Some(needed) if !calm && needed.max(policy.min_instances).max(1) < live && signals.starting == 0 => {
+            Decision {
+                target_instances: needed.max(policy.min_instances).max(1),
+                reason: Reason::LoadFell { needed, over: hold_time },
+            }
+        }
+        _ => hold(policy, signals),
     }
-    shrink(policy, state, signals, now).unwrap_or_else(|| hold(Reason::Steady))
 }
 
-/// More instances, because requests wait too long.
-fn grow(policy: &ScalePolicy, signals: &Signals, hold: impl Fn(Reason) -> Decision) -> Decision {
-    let queue = &signals.queue;
-    let live = signals.ready + signals.starting;
+/// As many as there are. Who waits while the policy allows no more is told so.
+fn hold(policy: &ScalePolicy, signals: &Signals) -> Decision {
+    let live = signals.live();
+    let reason = if signals.queue.depth > 0 && live >= policy.max_instances {
+        Reason::AtMaximum { max_instances: policy.max_instances }
+    } else {
+        Reason::Steady
+    };
+    Decision { target_instances: live, reason }
+}
+
+/// Instances that hold so many slots, but for a few.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a saturating cast of a positive number"
+)]
+fn instances(slots: f64, of_instance: u32) -> u32 {
+    let slack = (slots * DEADBAND).max(DEADBAND_SLOTS);
+    ((slots - slack) / f64::from(of_instance)).ceil().max(0.0) as u32
+}
+
+/// For how long an idle instance costs as much as a cold start. A load that is faster than requests may wait makes nobody
+/// late, and counts in proportion.
+fn cold_start_worth(policy: &ScalePolicy, signals: &Signals) -> Duration {
+    let load = signals.load.first;
+    let late = load.as_secs_f64() / policy.target_queue_wait.as_secs_f64().max(1e-3);
+    policy.idle_unload_after.mul_f64(late.min(1.0))
+}
+
+/// More instances, as far as the policy allows.
+fn grow(policy: &ScalePolicy, live: u32, wanted: u32, reason: Reason) -> Decision {
     if live >= policy.max_instances {
-        return hold(Reason::AtMaximum { max_instances: policy.max_instances });
+        return Decision {
+            target_instances: live,
+            reason: Reason::AtMaximum { max_instances: policy.max_instances },
+        };
     }
-    let wanted = (queue.depth + queue.in_flight).div_ceil(signals.slots).min(policy.max_instances);
-    if wanted <= live {
-        return hold(Reason::CapacityComing { starting: signals.starting });
-    }
-    Decision {
-        target_instances: wanted,
-        reason: Reason::QueueWaitHigh {
-            waited: queue.oldest_wait,
-            target: policy.target_queue_wait,
-            waiting: queue.depth,
-        },
-    }
+    Decision { target_instances: wanted.min(policy.max_instances), reason }
 }
 
-/// Fewer instances, because the demand of the whole hold time fits into fewer; `None` if it does not.
-fn shrink(policy: &ScalePolicy, state: &ScalingState, signals: &Signals, now: Timestamp) -> Option<Decision> {
-    let idle = state.idle(now);
-    if idle >= policy.idle_unload_after && signals.ready > policy.min_instances {
-        return Some(Decision { target_instances: policy.min_instances, reason: Reason::Idle { idle } });
+/// What makes more instances needed.
+fn why(signals: &Signals, outlook: &Outlook, up: Need, promise: Option<Promise>) -> Reason {
+    if let Some(Promise { per_second, period }) = promise {
+        return Reason::Forecast { rate: per_second, period };
     }
-    let peak = state.demand.peak_over(policy.scale_down_after, now)?;
-    let slots_used = f64::from(signals.slots) * policy.target_utilization;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "demand is a count; a saturating cast is right for any remainder"
-    )]
-    let keep = (f64::from(peak) / slots_used).ceil() as u32;
-    // The last one stays until `idle_unload_after`: reloading weights costs more than another context.
-    let keep = keep.max(policy.min_instances).max(1);
-    (keep < signals.ready && signals.starting == 0).then_some(Decision {
-        target_instances: keep,
-        reason: Reason::DemandFell { peak_demand: peak, over: policy.scale_down_after },
-    })
+    let waiting = signals.queue.depth;
+    if signals.live() == 0 {
+        return Reason::ColdStart { waiting };
+    }
+    if up.slots > up.steady && waiting > 0 {
+        return Reason::Backlog { waiting, waited: signals.queue.oldest_wait, slots: up.slots };
+    }
+    Reason::LoadHigh { rate: outlook.rate.per_second, service: outlook.service, slots: up.slots }
 }
 
 #[cfg(test)]

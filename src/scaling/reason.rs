@@ -13,26 +13,37 @@ pub enum Reason {
         /// Requests that wait.
         waiting: u32,
     },
-    /// A request waits longer than the policy wants.
-    QueueWaitHigh {
-        /// How long the first has waited.
-        waited: Duration,
-        /// `target_queue_wait_ms`.
-        target: Duration,
+    /// The load, as it will be when a load of an instance has ended, needs more slots.
+    LoadHigh {
+        /// Requests a second, with the trend.
+        rate: f64,
+        /// Seconds that a request holds a slot.
+        service: f64,
+        /// Slots needed.
+        slots: f64,
+    },
+    /// What will still wait when a load of an instance has ended needs more slots.
+    Backlog {
         /// Requests that wait.
         waiting: u32,
+        /// How long the first has waited.
+        waited: Duration,
+        /// Slots needed.
+        slots: f64,
+    },
+    /// A pattern that has repeated says that the load rises soon.
+    Forecast {
+        /// Requests a second that it promises.
+        rate: f64,
+        /// From repeat to repeat.
+        period: Duration,
     },
     /// Fewer than `min_instances`.
     BelowMinimum,
-    /// Requests wait, and `max_instances` is reached.
+    /// More are needed, and `max_instances` is reached.
     AtMaximum {
         /// `max_instances`.
         max_instances: u32,
-    },
-    /// Requests wait, and the instances that start will be enough.
-    CapacityComing {
-        /// Instances that start.
-        starting: u32,
     },
     /// Requests wait, and no variant fits into the memory that may be taken.
     NoHeadroom {
@@ -81,16 +92,16 @@ pub enum Reason {
         /// How many are left.
         stale: u32,
     },
-    /// Nobody asked for `idle_unload_after`.
+    /// Nobody asked for as long as an instance is worth keeping.
     Idle {
         /// Time since the last request.
         idle: Duration,
     },
-    /// The demand of the whole hold time fits into fewer instances.
-    DemandFell {
-        /// The most requests at once.
-        peak_demand: u32,
-        /// The hold time, `scale_down_after_ms`.
+    /// For as long as a load takes, and `scale_down_after`, fewer sufficed.
+    LoadFell {
+        /// The most that were needed.
+        needed: u32,
+        /// The time.
         over: Duration,
     },
     /// Nothing to change.
@@ -103,10 +114,11 @@ impl Reason {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::ColdStart { .. } => "cold_start",
-            Self::QueueWaitHigh { .. } => "queue_wait_high",
+            Self::LoadHigh { .. } => "load_high",
+            Self::Backlog { .. } => "backlog",
+            Self::Forecast { .. } => "forecast",
             Self::BelowMinimum => "below_minimum",
             Self::AtMaximum { .. } => "at_maximum",
-            Self::CapacityComing { .. } => "capacity_coming",
             Self::NoHeadroom { .. } => "no_headroom",
             Self::MakingRoom { .. } => "making_room",
             Self::NeverFits { .. } => "never_fits",
@@ -117,7 +129,7 @@ impl Reason {
             Self::LoadsFailing { .. } => "loads_failing",
             Self::Replacing { .. } => "replacing",
             Self::Idle { .. } => "idle",
-            Self::DemandFell { .. } => "demand_fell",
+            Self::LoadFell { .. } => "load_fell",
             Self::Steady => "steady",
         }
     }
@@ -127,15 +139,17 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ColdStart { waiting } => write!(f, "cold start: {waiting} waiting, nothing loaded"),
-            Self::QueueWaitHigh { waited, target, waiting } => write!(
-                f,
-                "queue wait {} ms > {} ms, {waiting} waiting",
-                waited.as_millis(),
-                target.as_millis()
-            ),
+            Self::LoadHigh { rate, service, slots } => {
+                write!(f, "{rate:.2} requests/s of {service:.2} s need {slots:.1} slots")
+            }
+            Self::Backlog { waiting, waited, slots } => {
+                write!(f, "{waiting} waiting for up to {} ms need {slots:.1} slots", waited.as_millis())
+            }
+            Self::Forecast { rate, period } => {
+                write!(f, "{rate:.2} requests/s are due, as every {} s", period.as_secs())
+            }
             Self::BelowMinimum => write!(f, "below min_instances"),
             Self::AtMaximum { max_instances } => write!(f, "at max_instances ({max_instances})"),
-            Self::CapacityComing { starting } => write!(f, "enough is on the way: {starting} starting"),
             Self::NoHeadroom { needed, available } => {
                 write!(f, "no headroom: needs {needed}, {available} may be taken")
             }
@@ -160,8 +174,8 @@ impl fmt::Display for Reason {
                 write!(f, "{stale} instances of an older policy or file give way to new ones")
             }
             Self::Idle { idle } => write!(f, "idle for {} s", idle.as_secs()),
-            Self::DemandFell { peak_demand, over } => {
-                write!(f, "at most {peak_demand} at once in the last {} s", over.as_secs_f64())
+            Self::LoadFell { needed, over } => {
+                write!(f, "at most {needed} needed in the last {:.1} s", over.as_secs_f64())
             }
             Self::Steady => write!(f, "steady"),
         }

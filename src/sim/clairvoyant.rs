@@ -24,6 +24,7 @@ pub struct Clairvoyant {
     pub mean_instances: u32,
     /// Seconds that the first of them exists, and with it a worker.
     pub worker_seconds: f64,
+    from: f64,
 }
 
 /// One instance, by its number.
@@ -34,11 +35,11 @@ struct Level {
 }
 
 impl Clairvoyant {
-    /// The plan for a trace, with instances of so many slots.
+    /// The plan for a trace, with instances of so many slots. Only what it costs after `from` counts.
     #[must_use]
-    pub fn of(trace: &Trace, service: &Service, slots: u32) -> Self {
+    pub fn of(trace: &Trace, service: &Service, slots: u32, from: Duration) -> Self {
         let horizon = trace.length.as_secs_f64();
-        let mut plan = Self::default();
+        let mut plan = Self { from: from.as_secs_f64(), ..Self::default() };
         let mut ends: BinaryHeap<Reverse<Duration>> = BinaryHeap::new();
         let mut levels: Vec<Level> = Vec::new();
         let (mut under_way, mut slot_seconds) = (0u32, 0.0);
@@ -48,7 +49,7 @@ impl Clairvoyant {
             if under_way.div_ceil(slots) < before {
                 let level = &mut levels[before as usize - 1];
                 let end = end.as_secs_f64().min(horizon);
-                plan.add(before as usize - 1, end - level.busy_since);
+                plan.add(before as usize - 1, level.busy_since, end);
                 level.idle_since = end;
             }
         };
@@ -74,7 +75,10 @@ impl Clairvoyant {
         plan
     }
 
-    fn add(&mut self, number: usize, seconds: f64) {
+    fn add(&mut self, number: usize, begin: f64, end: f64) {
+        // A load that ends at the very beginning lies before it.
+        let begin = if self.from > 0.0 { begin.max(self.from) } else { begin };
+        let seconds = (end - begin).max(0.0);
         self.instance_seconds += seconds;
         self.worker_seconds += if number == 0 { seconds } else { 0.0 };
     }
@@ -83,8 +87,8 @@ impl Clairvoyant {
     fn enter(&mut self, levels: &mut Vec<Level>, number: usize, at: f64, service: &Service) {
         let load = if number == 0 { service.load_seconds } else { service.instance_seconds };
         let gap = levels.get(number).map_or(f64::INFINITY, |level| at - level.idle_since);
-        self.add(number, gap.min(load));
-        self.starts += u64::from(gap >= load);
+        self.add(number, at - gap.min(load), at);
+        self.starts += u64::from(gap >= load && at >= self.from);
         let level = Level { busy_since: at, idle_since: at };
         match levels.get_mut(number) {
             Some(known) => *known = level,
@@ -123,7 +127,7 @@ mod tests {
 
     /// Requests of 2 s, instances of 2 slots, loads of 8 s.
     fn check(arrivals: &[u64], seconds: f64, starts: u64, peak: u32) {
-        let plan = Clairvoyant::of(&trace(arrivals), &Service::default(), 2);
+        let plan = Clairvoyant::of(&trace(arrivals), &Service::default(), 2, Duration::ZERO);
         assert!((plan.instance_seconds - seconds).abs() < 1e-6, "{arrivals:?}: {plan:?}");
         assert_eq!((plan.starts, plan.peak_instances), (starts, peak), "{arrivals:?}");
     }

@@ -40,6 +40,7 @@ impl World<'_> {
                 oldest_wait: model.queue.oldest_wait(now),
                 in_flight: model.in_flight,
                 peak_demand: model.peak_demand.max(demand),
+                flow: model.flow.take(now),
             };
             model.peak_demand = demand;
             let views = model.instances.iter().map(|i| InstanceView { age: now.since(i.born), ..i.view });
@@ -48,6 +49,7 @@ impl World<'_> {
                 each: Takes::default(),
                 max_threads: 1,
                 load_time: service.start(false),
+                start_time: service.start(true),
                 failed: None,
                 shortage: None,
             };
@@ -80,9 +82,9 @@ impl World<'_> {
         let loaded =
             model.instances.iter().filter(|instance| same(instance)).map(|instance| instance.ready_at).min();
         let service = self.machine.service(variant);
-        // Who comes while the weights load waits for them, too.
+        // Who comes while the weights load is ready with the first, at the earliest.
         let ready_at = match loaded {
-            Some(loaded) => self.now.max(loaded.min(self.now + service.start(false))) + service.start(true),
+            Some(loaded) => loaded.max(self.now + service.start(true)),
             None => self.now + service.start(false),
         };
         let policy = &model.policy;

@@ -12,6 +12,8 @@ use crate::units::Timestamp;
 pub struct Slo {
     /// The most time until its first token.
     pub ttft: Duration,
+    /// What comes or costs before this does not count: time to learn in.
+    pub from: Duration,
 }
 
 /// A decision that changed something.

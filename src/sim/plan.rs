@@ -66,7 +66,7 @@ pub fn compare(
     trace: &Trace,
     slo: Slo,
 ) -> Comparison {
-    let clairvoyant = Clairvoyant::of(trace, machine.service(0), policies[0].slots);
+    let clairvoyant = Clairvoyant::of(trace, machine.service(0), policies[0].slots, slo.from);
     let outcomes =
         plans.iter().map(|plan| (*plan, replay(*plan, policies, machine, trace, slo, &clairvoyant)));
     Comparison { outcomes: outcomes.collect(), clairvoyant }

@@ -9,6 +9,7 @@ use super::engine::{Engine, Job, Number, Told};
 use super::outcome::{Filling, Note, Outcome, Slo, millis};
 use super::service::Service;
 use super::trace::{Request, Trace};
+use crate::admission::flow::FlowMeter;
 use crate::admission::queue::WaitQueue;
 use crate::control::step::{Action, ModelStep};
 use crate::dispatch;
@@ -58,6 +59,7 @@ pub(super) struct Model {
     pub instances: Vec<Instance>,
     pub in_flight: u32,
     pub peak_demand: u32,
+    pub flow: FlowMeter,
 }
 
 impl Model {
@@ -96,6 +98,7 @@ impl<'a> World<'a> {
             instances: Vec::new(),
             in_flight: 0,
             peak_demand: 0,
+            flow: FlowMeter::default(),
         };
         let stretch = (trace.length / MOMENTS).max(Duration::from_secs(1));
         Self {
@@ -116,7 +119,9 @@ impl<'a> World<'a> {
     pub fn begin_with(&mut self, instances: u32) {
         for _ in 0..instances {
             let is_loaded = !self.models[0].instances.is_empty();
-            self.outcome.instance_seconds += self.machine.service(0).start(is_loaded).as_secs_f64();
+            if self.slo.from.is_zero() {
+                self.outcome.instance_seconds += self.machine.service(0).start(is_loaded).as_secs_f64();
+            }
             self.start(0, 0, DeviceId::Gpu(0).into());
             let instance = self.models[0].instances.last_mut().expect("it was started");
             instance.ready_at = self.now;
@@ -161,7 +166,8 @@ impl<'a> World<'a> {
 
     /// Time passes; what exists costs, as long as the trace is.
     fn pass(&mut self, to: Timestamp, horizon: Timestamp) {
-        let seconds = to.min(horizon).since(self.now.min(horizon)).as_secs_f64();
+        let counted = |at: Timestamp| at.clamp(Timestamp::new(self.slo.from).min(horizon), horizon);
+        let seconds = counted(to).since(counted(self.now)).as_secs_f64();
         if seconds > 0.0 {
             let instances: usize = self.models.iter().map(|model| model.instances.len()).sum();
             self.outcome.instance_seconds += seconds * f64::from(count(instances));
@@ -174,13 +180,15 @@ impl<'a> World<'a> {
 
     fn arrive(&mut self, request: &Request, number: Number, decider: &mut dyn Decider) {
         let at = (request.model as usize).min(self.models.len() - 1);
-        self.outcome.requests += 1;
+        let counts = request.at >= self.slo.from;
+        self.outcome.requests += u64::from(counts);
         self.filling.moment.arrivals += 1;
         let model = &mut self.models[at];
+        model.flow.arrived();
         if model.queue.is_empty() && self.lease(at, number) {
             // It never waited.
         } else if self.models[at].queue.push(number, self.now).is_err() {
-            self.outcome.refused += 1;
+            self.outcome.refused += u64::from(counts);
         }
         let model = &mut self.models[at];
         model.peak_demand = model.peak_demand.max(model.demand());
@@ -209,11 +217,16 @@ impl<'a> World<'a> {
         let service = self.machine.service(instance.view.variant);
         instance.engine.admit(Job { number, prompt_tokens, answer_tokens }, service, self.now);
         model.in_flight += 1;
+        let waited = self.now.since(Timestamp::new(request.at));
+        model.flow.waited(waited, model.policy.scale.target_queue_wait);
+        model.flow.taken(self.now);
         let (id, next) = (instance.view.id, instance.engine.next());
         if next != before {
             self.events.extend(next.map(|next| Reverse((next, id, at))));
         }
-        self.outcome.waited(self.now.since(Timestamp::new(request.at)));
+        if request.at >= self.slo.from {
+            self.outcome.waited(waited);
+        }
         true
     }
 
@@ -243,8 +256,11 @@ impl<'a> World<'a> {
         for said in told.drain(..) {
             match said {
                 Told::First(number) => {
-                    let ttft = self.now.since(Timestamp::new(self.trace.requests[number as usize].at));
-                    self.outcome.first_token(ttft, self.slo);
+                    let came = self.trace.requests[number as usize].at;
+                    let ttft = self.now.since(Timestamp::new(came));
+                    if came >= self.slo.from {
+                        self.outcome.first_token(ttft, self.slo);
+                    }
                     self.filling.first_token(ttft);
                 }
                 Told::Done(_) => freed += 1,
@@ -260,6 +276,7 @@ impl<'a> World<'a> {
         let view = &mut model.instances[index].view;
         view.leased -= freed;
         model.in_flight -= freed;
+        (0..freed).for_each(|_| model.flow.given_back(true, self.now));
         if view.state == InstanceState::Draining && view.leased == 0 {
             model.instances.remove(index);
         } else if freed > 0 {
@@ -281,8 +298,10 @@ impl<'a> World<'a> {
     fn give_up(&mut self) {
         for model in &mut self.models {
             while model.queue.oldest_wait(self.now) > model.policy.queue.timeout {
-                model.queue.pop();
-                self.outcome.refused += 1;
+                let gave_up = model.queue.pop();
+                let came = gave_up.map(|number| self.trace.requests[number as usize].at);
+                model.flow.waited(model.policy.queue.timeout, model.policy.scale.target_queue_wait);
+                self.outcome.refused += u64::from(came >= Some(self.slo.from));
             }
         }
     }
@@ -290,6 +309,7 @@ impl<'a> World<'a> {
     /// The controller looks and acts.
     fn round(&mut self, decider: &mut dyn Decider) {
         let observation = self.observe();
+        let counts = self.now >= Timestamp::new(self.slo.from);
         for (at, step) in decider.decide(&observation, self.now).into_iter().enumerate() {
             let (mut starts, mut drains) = (0, 0);
             for action in &step.actions {
@@ -311,9 +331,12 @@ impl<'a> World<'a> {
                     Action::SetThreads { .. } | Action::Kill { .. } => {}
                 }
             }
-            if starts + drains > 0 {
-                self.outcome.starts += u64::from(starts);
-                self.outcome.drains += u64::from(drains);
+            // What the end of the trace brings about is not its doing.
+            if starts + drains > 0 && self.now < Timestamp::new(self.trace.length) {
+                if counts {
+                    self.outcome.starts += u64::from(starts);
+                    self.outcome.drains += u64::from(drains);
+                }
                 let millis = millis(self.now);
                 self.outcome.note(|| Note {
                     millis,
@@ -326,8 +349,10 @@ impl<'a> World<'a> {
                 });
             }
         }
-        let instances: usize = self.models.iter().map(|model| model.instances.len()).sum();
-        self.outcome.peak_instances = self.outcome.peak_instances.max(count(instances));
+        if counts {
+            let instances: usize = self.models.iter().map(|model| model.instances.len()).sum();
+            self.outcome.peak_instances = self.outcome.peak_instances.max(count(instances));
+        }
     }
 
     fn close_moment(&mut self) {

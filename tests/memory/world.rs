@@ -6,13 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use modelpool::admission::flow::FlowMeter;
 use modelpool::control::place::spread;
 use modelpool::control::step::{Action, ControlState, step};
 use modelpool::policy::{ModelPolicy, Policy};
 use modelpool::units::{ByteCount, DeviceId, DeviceSet, InstanceId, Timestamp};
 use modelpool::view::{
-    DeviceView, InstanceState, InstanceView, ModelObservation, Observation, QueueSignals, Spread, Takes,
-    VariantView,
+    DeviceView, Flow, InstanceState, InstanceView, ModelObservation, Observation, QueueSignals, Spread,
+    Takes, VariantView,
 };
 
 const STEP: Duration = Duration::from_millis(500);
@@ -55,6 +56,8 @@ pub struct World {
     instances: Vec<Vec<Instance>>,
     /// How what lies on several devices is divided, by model.
     spreads: Vec<Vec<Spread>>,
+    /// What happens to each model's requests.
+    flows: Vec<FlowMeter>,
     state: ControlState,
     now: u64,
     next_id: u64,
@@ -83,6 +86,7 @@ impl World {
             each: Takes { worker: ByteCount(EACH), instance: ByteCount(EACH) },
             max_threads: 4,
             load_time: Duration::from_millis(weights * 5),
+            start_time: STEP,
             failed: None,
             shortage: None,
         };
@@ -94,6 +98,7 @@ impl World {
             waiting: vec![Vec::new(); policies.len()],
             instances: policies.iter().map(|_| Vec::new()).collect(),
             spreads: vec![Vec::new(); policies.len()],
+            flows: vec![FlowMeter::default(); policies.len()],
             last_reasons: vec![""; policies.len()],
             devices: devices.to_vec(),
             policies,
@@ -165,8 +170,9 @@ impl World {
     pub fn step(&mut self) {
         self.now += 1;
         self.serve();
-        let observation = self.observe();
         let now = Timestamp::from_millis(self.now * 500);
+        let flows: Vec<Flow> = self.flows.iter_mut().map(|flow| flow.take(now)).collect();
+        let observation = self.observe(&flows);
         for (at, decided) in step(&self.policies, &mut self.state, &observation, now).into_iter().enumerate()
         {
             let reason = decided.reason.name();
@@ -187,13 +193,16 @@ impl World {
     /// Loads end, answers are finished, requests come and are given slots.
     fn serve(&mut self) {
         let now = self.now;
+        let time = Timestamp::from_millis(now * 500);
         for (model, instances) in self.instances.iter_mut().enumerate() {
             // What stopped at the last look is gone at this one.
             instances.retain(|instance| instance.view.state != InstanceState::Stopping);
             for instance in instances.iter_mut() {
                 let before = instance.busy_until.len();
                 instance.busy_until.retain(|end| *end > now);
-                self.answered += (before - instance.busy_until.len()) as u64;
+                let done = before - instance.busy_until.len();
+                self.answered += done as u64;
+                (0..done).for_each(|_| self.flows[model].given_back(true, time));
                 let view = &mut instance.view;
                 view.progress += u64::from(before > 0);
                 view.leased = u32::try_from(instance.busy_until.len()).unwrap();
@@ -208,13 +217,18 @@ impl World {
             let waiting = &mut self.waiting[model];
             let asked = running + waiting.len() as u64;
             waiting.truncate(usize::try_from(self.clients[model].saturating_sub(running)).unwrap());
-            waiting.extend((asked..self.clients[model]).map(|_| now));
+            (asked..self.clients[model]).for_each(|_| {
+                waiting.push(now);
+                self.flows[model].arrived();
+            });
             while !waiting.is_empty() {
                 let free = instances
                     .iter_mut()
                     .filter(|i| i.view.state == InstanceState::Ready && i.view.leased < i.view.slots);
                 let Some(instance) = free.min_by_key(|i| i.view.leased) else { break };
-                waiting.remove(0);
+                let waited = STEP * u32::try_from(now - waiting.remove(0)).unwrap();
+                self.flows[model].waited(waited, self.policies[model].scale.target_queue_wait);
+                self.flows[model].taken(time);
                 instance.busy_until.push(now + 2 + self.random.below(8));
                 instance.view.leased += 1;
             }
@@ -230,7 +244,7 @@ impl World {
         }
     }
 
-    fn observe(&self) -> Observation {
+    fn observe(&self, flows: &[Flow]) -> Observation {
         let models = self.policies.iter().enumerate().map(|(at, policy)| {
             let running: usize = self.instances[at].iter().map(|i| i.busy_until.len()).sum();
             let (depth, in_flight) = (self.waiting[at].len(), running);
@@ -243,6 +257,7 @@ impl World {
                     oldest_wait: STEP * u32::try_from(since).unwrap(),
                     in_flight: count(in_flight),
                     peak_demand: count(depth + in_flight),
+                    flow: flows[at],
                 },
                 instances: self.instances[at].iter().map(|instance| instance.view).collect(),
                 variants: self.variants[at].clone(),
@@ -295,7 +310,8 @@ impl World {
         let known =
             self.instances[model].iter().any(|i| (i.view.variant, i.view.devices) == (variant, devices));
         if devices.len() > 1 && !known {
-            let free = |device| self.observe().devices.iter().find(|view| view.device == device)?.free;
+            let none = vec![Flow::default(); self.policies.len()];
+            let free = |device| self.observe(&none).devices.iter().find(|view| view.device == device)?.free;
             let spread = spread(self.policies[model].engine.split, devices, free);
             self.spreads[model].retain(|old| old.devices != devices);
             self.spreads[model].push(spread);

@@ -54,6 +54,9 @@ pub(in crate::cli) struct SimulateArguments {
     /// Milliseconds within which the first token counts as in time.
     #[arg(long, value_name = "MS", default_value_t = 2000)]
     pub slo_ttft_ms: u64,
+    /// Seconds at the beginning that do not count: time to learn in.
+    #[arg(long, value_name = "S", default_value_t = 0.0, value_parser = seconds)]
+    pub count_from: f64,
     /// Print the comparison as JSON.
     #[arg(long)]
     pub json: bool,

@@ -30,7 +30,10 @@ pub(super) fn run(arguments: &SimulateArguments) -> anyhow::Result<ExitCode> {
     let policies = adjusted(&policy, arguments);
     let trace = trace(arguments, &policies)?;
     let machine = machine(arguments, &policy)?;
-    let slo = Slo { ttft: Duration::from_millis(arguments.slo_ttft_ms) };
+    let slo = Slo {
+        ttft: Duration::from_millis(arguments.slo_ttft_ms),
+        from: Duration::from_secs_f64(arguments.count_from),
+    };
     // The others decide for one model alone.
     let plans = if policies.len() == 1 { &Plan::ALL[..] } else { &[Plan::Policy] };
     let comparison = compare(plans, &policies, &machine, &trace, slo);

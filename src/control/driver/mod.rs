@@ -21,7 +21,7 @@ use super::{place, threads};
 use crate::admission::Admission;
 use crate::catalog::{Catalog, CatalogModel, CatalogVariant};
 use crate::clock::Clock;
-use crate::fleet::{Fleet, OnFree, Start};
+use crate::fleet::{Fleet, OnFree, Start, StartKind};
 use crate::gpu::{DeviceMemory, MemoryReader};
 use crate::measured::Remembered;
 use crate::policy::{DevicesPolicy, ModelPolicy, ScalePolicy};
@@ -257,10 +257,12 @@ impl Controller {
     fn observe(&self, now: Timestamp) -> Observation {
         let models = self.models.iter().map(|model| {
             let name = &model.policy.name;
+            let start_time = |index, kind| self.fleet.start_time(name, index, kind);
             let variants = model.variants.iter().enumerate().map(|(index, variant)| VariantView {
                 takes: self.takes(model, index),
                 each: variant.on_gpu.each,
-                load_time: self.fleet.load_time(name, index).unwrap_or_else(|| guessed_load_time(variant)),
+                load_time: start_time(index, StartKind::Load).unwrap_or_else(|| guessed_load_time(variant)),
+                start_time: start_time(index, StartKind::Context).unwrap_or(GUESSED_START_TIME),
                 max_threads: threads::most_useful(model.policy.engine.threads, variant.weights_bytes),
                 failed: self.fleet.failure(name, index, now),
                 shortage: self.fleet.shortage(name, index),
@@ -373,6 +375,9 @@ impl Controller {
         self.setup.admission.refuse_waiting(&step.model, &why, retry);
     }
 }
+
+/// Before there was a second instance: as long as a context takes on a GPU.
+const GUESSED_START_TIME: Duration = Duration::from_millis(50);
 
 /// Before a variant was ever loaded: a gigabyte a second, as from a fast disk.
 fn guessed_load_time(variant: &CatalogVariant) -> Duration {

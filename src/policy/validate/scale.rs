@@ -45,13 +45,14 @@ pub(super) fn scale(raw: &RawScale, at: YamlPath, faults: &mut Faults) -> Option
     let mut section = Section::new(at, faults);
     let min = section.count("min_instances", raw.min_instances.as_ref(), 0, 0..=1024);
     let max = section.count("max_instances", raw.max_instances.as_ref(), 4, 1..=1024);
-    let wait_ms = section.whole("target_queue_wait_ms", raw.target_queue_wait_ms.as_ref(), 200, 1..=HOUR_MS);
-    let utilization =
-        section.number("target_utilization", raw.target_utilization.as_ref(), 0.7, from_to(0.1, 1.0));
+    let wait_ms =
+        section.whole("target_queue_wait_ms", raw.target_queue_wait_ms.as_ref(), 1_500, 1..=HOUR_MS);
+    let late_share = section.number("late_share", raw.late_share.as_ref(), 0.01, from_to(0.0001, 0.5));
     let down_ms =
-        section.whole("scale_down_after_ms", raw.scale_down_after_ms.as_ref(), 120_000, 0..=7 * DAY_MS);
+        section.whole("scale_down_after_ms", raw.scale_down_after_ms.as_ref(), 5_000, 0..=7 * DAY_MS);
     let unload_ms =
-        section.whole("idle_unload_after_ms", raw.idle_unload_after_ms.as_ref(), 900_000, 0..=7 * DAY_MS);
+        section.whole("idle_unload_after_ms", raw.idle_unload_after_ms.as_ref(), 300_000, 0..=7 * DAY_MS);
+    let forecast = section.flag("forecast", raw.forecast.as_ref(), true);
     let qualities = [("flexible", Quality::Flexible), ("pinned", Quality::Pinned)];
     let quality = section.choice("quality", raw.quality.as_ref(), Quality::Flexible, &qualities);
     let upgrade_ms =
@@ -69,9 +70,10 @@ pub(super) fn scale(raw: &RawScale, at: YamlPath, faults: &mut Faults) -> Option
         min_instances: min?,
         max_instances: max?,
         target_queue_wait: Duration::from_millis(wait_ms?),
-        target_utilization: utilization?,
+        late_share: late_share?,
         scale_down_after: Duration::from_millis(down_ms?),
         idle_unload_after: Duration::from_millis(unload_ms?),
+        forecast: forecast?,
         quality: quality?,
         upgrade_after: Duration::from_millis(upgrade_ms?),
         min_residence: Duration::from_millis(residence_ms?),
