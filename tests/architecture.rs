@@ -77,7 +77,7 @@ const IMPURE: [&str; 11] = [
     "metrics::",
     "async fn",
 ];
-const PURE: [&str; 40] = [
+const PURE: [&str; 42] = [
     "src/random.rs",
     "src/sim/",
     "src/quantization.rs",
@@ -118,6 +118,8 @@ const PURE: [&str; 40] = [
     "src/cli/bench/server/report.rs",
     "src/cli/bench/server/stream.rs",
     "src/cli/bench/server/target.rs",
+    "src/cli/simulate/html/",
+    "src/cli/simulate/report.rs",
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {
