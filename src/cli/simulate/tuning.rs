@@ -219,8 +219,7 @@ mod tests {
     /// With the lines that are printed, the policy is the one that was found.
     #[test]
     fn the_lines_fit_into_the_policy() {
-        let text =
-            "models:\n- name: '8:b'\n  variants: [path: m.gguf]\n  scale: {scale_down_after_ms: 480000}\n";
+        let text = "models:\n- name: '8:b'\n  variants: [path: m.gguf]\n  scale: {max_instances: 16, scale_down_after_ms: 480000}\n";
         let tuning = tuning(text, 0.5).unwrap();
         let yaml = tuning.yaml();
         assert!(

@@ -37,8 +37,11 @@ impl<'a> Charts<'a> {
         Self { outcome, policies, slo, time: Time { seconds: seconds.max(stretch), stretch } }
     }
 
+    /// The stretches that have a place: what is left of a trace after whole ones has no width.
     fn moments(&self) -> &[Moment] {
-        &self.outcome.moments
+        let moments = &self.outcome.moments;
+        let shown = (0..moments.len()).take_while(|number| self.time.begin(*number) < 1.0 - 1e-4).count();
+        &moments[..shown]
     }
 
     /// All charts, the time axis, and what the script needs.

@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(brief, [(true, 3), (false, 1), (true, 1)]);
         assert_eq!(marks[1].words(false), "0:01  −1 → 2: idle for 5 s");
         assert!(marks[0].words(true).starts_with("3 decisions\n0:00  m  +1 → 2: idle for 5 s\n"));
-        assert_eq!(html(&marks, false).matches("class=\"mark").count(), 3);
+        assert_eq!(html(&marks, false).matches("class=\"mark ").count(), 3);
         assert_eq!(html(&[], false), "");
     }
 

@@ -93,8 +93,9 @@ impl Page<'_> {
             ("TTFT, median", taken(outcome.ttft(50.0)), ""),
             ("TTFT, p99", taken(outcome.ttft(99.0)), ""),
             ("instance-seconds", short(outcome.instance_seconds), ""),
-            ("of the clairvoyant cost", format!("{cost:.2}"), "×"),
+            ("clairvoyant cost", format!("{cost:.2}"), "×"),
             ("starts", grouped(outcome.starts), ""),
+            ("instances at most", grouped(u64::from(outcome.peak_instances)), ""),
             ("refused", grouped(outcome.refused), ""),
         ] {
             let unit = if unit.is_empty() { String::new() } else { format!("<small>{unit}</small>") };

@@ -73,8 +73,10 @@ pub(super) fn decisions(outcome: &Outcome, with_models: bool) -> String {
 
 /// A table that is wider than a phone is moved by itself, with the keyboard as well.
 fn opening(label: &str, heading: &[&str], class: &str) -> String {
-    let cells: String =
-        heading.iter().map(|cell| format!("<th scope=\"col\">{}</th>", escaped(cell))).collect();
+    let mut cells = String::new();
+    for cell in heading {
+        let _ = write!(cells, "<th scope=\"col\">{}</th>", escaped(cell));
+    }
     format!(
         "<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"{label}\"><table class=\"{class}\">\n\
          <thead><tr>{cells}</tr></thead>\n<tbody>\n"

@@ -33,7 +33,7 @@ fn check(page: &str) {
         let tag = &rest[at + 1..end];
         rest = &rest[end + 1..];
         let name = tag.split([' ', '/']).find(|part| !part.is_empty()).unwrap_or_default();
-        assert!(tag.matches('"').count() % 2 == 0 && !tag.contains('<'), "<{tag}>");
+        assert!(tag.matches('"').count().is_multiple_of(2) && !tag.contains('<'), "<{tag}>");
         if tag.starts_with('!') || matches!(name, "meta") || tag.ends_with('/') {
             assert!(tag.starts_with("!DOCTYPE") || !tag.starts_with('!'), "<{tag}>");
         } else if let Some(closed) = tag.strip_prefix('/') {
@@ -94,9 +94,11 @@ fn a_page_has_its_charts_marks_and_tables() {
     assert!(page.contains("SLO 2 s") && page.contains(">10 min<") && page.contains("GiB<"));
     let data = page.split("id=\"moments\">").nth(1).and_then(|rest| rest.split("</script>").next()).unwrap();
     let data: serde_json::Value = serde_json::from_str(data).unwrap();
-    assert_eq!(data["times"].as_array().unwrap().len(), moments);
+    let shown = data["times"].as_array().unwrap().len();
+    // The last stretch may have no width.
+    assert!((moments - 1..=moments).contains(&shown), "{shown} of {moments}");
     for chart in 0..5 {
-        assert_eq!(data["values"][chart].as_array().unwrap().len(), moments);
+        assert_eq!(data["values"][chart].as_array().unwrap().len(), shown);
     }
 }
 
