@@ -70,10 +70,12 @@
   charts.addEventListener("pointerleave", (event) => {
     if (event.pointerType === "mouse") { show(-1); tell(); }
   });
-  charts.addEventListener("focusin", (event) => tell(marks.find((mark) => mark === event.target)));
+  // Words stay with the mark that has the focus.
+  const follow = () => tell(marks.find((mark) => mark === document.activeElement));
+  charts.addEventListener("focusin", follow);
   charts.addEventListener("focusout", () => { tell(); show(-1); });
-  addEventListener("scroll", () => tell(), { passive: true });
-  addEventListener("resize", () => { tell(); show(at); });
+  addEventListener("scroll", follow, { passive: true });
+  addEventListener("resize", () => { follow(); show(at); });
 
   charts.addEventListener("keydown", (event) => {
     const steps = { ArrowRight: 1, ArrowLeft: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity };

@@ -92,10 +92,10 @@ impl Page<'_> {
             ("in time", format!("{:.2}", 100.0 * outcome.attainment()), "%"),
             ("TTFT, median", taken(outcome.ttft(50.0)), ""),
             ("TTFT, p99", taken(outcome.ttft(99.0)), ""),
-            ("instance-seconds", short(outcome.instance_seconds), ""),
+            ("instance-s", short(outcome.instance_seconds), ""),
             ("clairvoyant cost", format!("{cost:.2}"), "×"),
             ("starts", grouped(outcome.starts), ""),
-            ("instances at most", grouped(u64::from(outcome.peak_instances)), ""),
+            ("instances, most", grouped(u64::from(outcome.peak_instances)), ""),
             ("refused", grouped(outcome.refused), ""),
         ] {
             let unit = if unit.is_empty() { String::new() } else { format!("<small>{unit}</small>") };
