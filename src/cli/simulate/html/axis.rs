@@ -12,7 +12,7 @@ pub(super) struct Axis {
     pub ticks: Vec<(f64, String)>,
 }
 
-/// The least share of an axis that is between two labels of a logarithmic one.
+/// The most labels of a logarithmic axis; where there would be more, every second one is left out.
 const LABELS_MAX: usize = 5;
 
 impl Axis {
