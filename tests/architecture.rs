@@ -77,7 +77,7 @@ const IMPURE: [&str; 11] = [
     "metrics::",
     "async fn",
 ];
-const PURE: [&str; 41] = [
+const PURE: [&str; 43] = [
     "src/random.rs",
     "src/sim/",
     "src/quantization.rs",
@@ -119,6 +119,8 @@ const PURE: [&str; 41] = [
     "src/cli/bench/server/report.rs",
     "src/cli/bench/server/stream.rs",
     "src/cli/bench/server/target.rs",
+    "src/cli/simulate/html/",
+    "src/cli/simulate/report.rs",
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -39,7 +39,7 @@ impl Budget {
 
     /// The share of requests that may be planned to be late.
     #[must_use]
-    pub fn planned(&self, late_share: f64) -> f64 {
+    pub fn planned(self, late_share: f64) -> f64 {
         let factor = if self.balance > 0.0 {
             1.0 + GAIN * self.balance
         } else {

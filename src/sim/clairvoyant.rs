@@ -71,7 +71,9 @@ impl Clairvoyant {
             leave(end, &mut under_way, &mut levels, &mut plan);
         }
         plan.peak_instances = u32::try_from(levels.len()).unwrap_or(u32::MAX);
-        plan.mean_instances = instances(slot_seconds / horizon.max(1e-9) / f64::from(slots));
+        // A trace of a single request has no length over which there could be a mean.
+        let mean = instances(slot_seconds / horizon.max(1e-9) / f64::from(slots));
+        plan.mean_instances = mean.min(plan.peak_instances.max(1));
         plan
     }
 
@@ -130,6 +132,12 @@ mod tests {
         let plan = Clairvoyant::of(&trace(arrivals), &Service::default(), 2, Duration::ZERO);
         assert!((plan.instance_seconds - seconds).abs() < 1e-6, "{arrivals:?}: {plan:?}");
         assert_eq!((plan.starts, plan.peak_instances), (starts, peak), "{arrivals:?}");
+    }
+
+    #[test]
+    fn a_single_request_needs_a_single_instance() {
+        let single = Trace { length: Duration::ZERO, ..trace(&[0]) };
+        assert_eq!(Clairvoyant::of(&single, &Service::default(), 2, Duration::ZERO).mean_instances, 1);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod rules;
 mod service;
 mod synthetic;
 mod trace;
+mod tune;
 mod world;
 
 pub use clairvoyant::Clairvoyant;
@@ -23,4 +24,5 @@ pub use plan::{Comparison, Plan, compare, replay};
 pub use service::Service;
 pub use synthetic::Shape;
 pub use trace::{Request, Trace, TraceError};
+pub use tune::{Change, Goal, PARAMETERS, Parameter, REPLAYS_MAX, Tuned, changes, tune};
 pub use world::Machine;

@@ -60,6 +60,18 @@ pub(in crate::cli) struct SimulateArguments {
     /// Print the comparison as JSON.
     #[arg(long)]
     pub json: bool,
+    /// Write a report, one HTML file that needs no network: what happened when, and why.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Look for settings of `scale` that cost less and still serve enough requests in time, and print them.
+    #[arg(long, conflicts_with = "html")]
+    pub tune: bool,
+    /// With --tune: the share of requests whose first token must come in time.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.99, value_parser = share, requires = "tune")]
+    pub slo_share: f64,
+    /// With --tune: look at this first part of the trace alone, and show what the settings come to on the rest.
+    #[arg(long, value_name = "FRACTION", default_value_t = 1.0, value_parser = share, requires = "tune")]
+    pub tune_on: f64,
 }
 
 fn shapes() -> impl TypedValueParser<Value = Shape> {
@@ -73,6 +85,11 @@ fn positive(text: &str) -> Result<f64, String> {
     let number =
         text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0 && *number < 1e9);
     number.ok_or_else(|| "expected a number above 0".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| *number > 0.0 && *number <= 1.0);
+    number.ok_or_else(|| "expected a number above 0, and at most 1".to_owned())
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -1,7 +1,10 @@
 //! `modelpool simulate`: what a policy would do with traffic, before the traffic comes.
 
 mod arguments;
+mod file;
+mod html;
 mod report;
+mod tuning;
 
 use std::fs::File;
 use std::io::BufReader;
@@ -17,6 +20,9 @@ use super::{DEFAULT_POLICY, print};
 use crate::policy::{ModelPolicy, Policy};
 use crate::sim::{Machine, Plan, Service, Slo, Trace, compare};
 
+/// What the policy is called that is in the program.
+const BUILT_IN: &str = "the built-in policy";
+
 /// Simulates and prints.
 ///
 /// # Errors
@@ -25,7 +31,7 @@ use crate::sim::{Machine, Plan, Service, Slo, Trace, compare};
 pub(super) fn run(arguments: &SimulateArguments) -> anyhow::Result<ExitCode> {
     let policy = match &arguments.policy {
         Some(file) => Policy::from_file(file)?,
-        None => Policy::parse(DEFAULT_POLICY, "the built-in policy", std::path::Path::new("."))?,
+        None => Policy::parse(DEFAULT_POLICY, BUILT_IN, std::path::Path::new("."))?,
     };
     let policies = adjusted(&policy, arguments);
     let trace = trace(arguments, &policies)?;
@@ -34,10 +40,23 @@ pub(super) fn run(arguments: &SimulateArguments) -> anyhow::Result<ExitCode> {
         ttft: Duration::from_millis(arguments.slo_ttft_ms),
         from: Duration::from_secs_f64(arguments.count_from),
     };
+    if arguments.tune {
+        let share = arguments.slo_share;
+        let tuning = tuning::Tuning::of(&policies, &machine, &trace, slo, share, arguments.tune_on)?;
+        print(&if arguments.json { tuning.json() } else { tuning.text() });
+        return Ok(ExitCode::SUCCESS);
+    }
     // The others decide for one model alone.
     let plans = if policies.len() == 1 { &Plan::ALL[..] } else { &[Plan::Policy] };
     let comparison = compare(plans, &policies, &machine, &trace, slo);
     let report = report::Report { trace: &trace, slo, comparison: &comparison, machine: &machine };
+    if let Some(file) = &arguments.html {
+        let named = arguments.policy.as_ref().map(|file| file.display().to_string());
+        let page =
+            html::Page { policy: named.as_deref().unwrap_or(BUILT_IN), policies: &policies, report: &report };
+        file::write(file, &page.text())?;
+        eprintln!("report: {}", file.display());
+    }
     print(&if arguments.json { report.json() } else { report.text() });
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,22 @@
 use serde_json::{Value, json};
 
 use crate::cli::bench::table::Table;
-use crate::sim::{Comparison, Machine, Outcome, Slo, Trace};
+use crate::sim::{Comparison, Machine, Outcome, Plan, Slo, Trace};
+
+/// The columns of the comparison.
+pub(super) const HEADING: [&str; 11] = [
+    "",
+    "in time",
+    "TTFT p50",
+    "p99",
+    "wait p99",
+    "instance-s",
+    "cost",
+    "GiB-s",
+    "starts",
+    "most",
+    "refused",
+];
 
 /// A comparison, and what it is about.
 pub(super) struct Report<'a> {
@@ -15,7 +30,7 @@ pub(super) struct Report<'a> {
 
 impl Report<'_> {
     /// Costs as multiples of the clairvoyant plan's.
-    fn cost(&self, instance_seconds: f64) -> f64 {
+    pub fn cost(&self, instance_seconds: f64) -> f64 {
         instance_seconds / self.comparison.clairvoyant.instance_seconds.max(1e-9)
     }
 
@@ -25,24 +40,10 @@ impl Report<'_> {
             + plan.worker_seconds * bytes(service.worker_bytes.0))
     }
 
-    /// The table.
-    pub fn text(&self) -> String {
-        let (trace, clairvoyant) = (self.trace, &self.comparison.clairvoyant);
-        let mut table = Table::new([
-            "",
-            "in time",
-            "TTFT p50",
-            "p99",
-            "wait p99",
-            "instance-s",
-            "cost",
-            "GiB-s",
-            "starts",
-            "most",
-            "refused",
-        ]);
-        for (plan, outcome) in &self.comparison.outcomes {
-            table.row([
+    /// A row for each plan, below [`HEADING`].
+    pub fn rows(&self) -> Vec<[String; HEADING.len()]> {
+        let row = |(plan, outcome): &(Plan, Outcome)| {
+            [
                 plan.name().to_owned(),
                 format!("{:.2} %", 100.0 * outcome.attainment()),
                 format!("{:.2} s", outcome.ttft(50.0)),
@@ -54,10 +55,11 @@ impl Report<'_> {
                 outcome.starts.to_string(),
                 outcome.peak_instances.to_string(),
                 outcome.refused.to_string(),
-            ]);
-        }
+            ]
+        };
+        let clairvoyant = &self.comparison.clairvoyant;
         let dash = || "-".to_owned();
-        table.row([
+        let last = [
             "clairvoyant".to_owned(),
             dash(),
             dash(),
@@ -69,7 +71,17 @@ impl Report<'_> {
             clairvoyant.starts.to_string(),
             clairvoyant.peak_instances.to_string(),
             dash(),
-        ]);
+        ];
+        self.comparison.outcomes.iter().map(row).chain([last]).collect()
+    }
+
+    /// The table.
+    pub fn text(&self) -> String {
+        let trace = self.trace;
+        let mut table = Table::new(HEADING);
+        for row in self.rows() {
+            table.row(row);
+        }
         format!(
             "{}: {} requests in {:.0} s; in time is a first token within {} ms\n{}",
             trace.name,
@@ -82,7 +94,7 @@ impl Report<'_> {
 
     /// The same for programs.
     pub fn json(&self) -> String {
-        let row = |(plan, outcome): &(crate::sim::Plan, Outcome)| {
+        let row = |(plan, outcome): &(Plan, Outcome)| {
             json!({
                 "plan": plan.name(),
                 "slo_attainment": outcome.attainment(),
