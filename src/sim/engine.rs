@@ -8,6 +8,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use super::service::{Service, seconds};
+use crate::batching::padding::{self, Terms};
 use crate::batching::{self, Limits, Need, PrefillBudget, Share, StepLoad};
 use crate::units::Timestamp;
 
@@ -183,20 +184,14 @@ impl Batch {
         let prompts = needs.iter().filter(|need| need.prefill).count();
         let decoding = needs.len() - prompts;
         let prefill = self.budget.allowance(decoding, prompts);
-        let shares = batching::plan(&needs, Limits { max_batch_tokens: self.max_batch_tokens, prefill });
+        let mut shares = batching::plan(&needs, Limits { max_batch_tokens: self.max_batch_tokens, prefill });
+        self.pad(&mut shares, service);
         let mut load = StepLoad { decoding, ..StepLoad::default() };
-        let mut first = if decoding > 0 { service.decode(count(decoding)) } else { 0.0 };
-        for share in &shares {
-            let Sequence { held, prompt_left, .. } = self.sequences[share.slot];
-            if prompt_left > 0 {
-                load.prefill_tokens += share.tokens;
-                load.short_tokens += if needs[share.slot].short { share.tokens } else { 0 };
-                first += service.part(held, held + count(share.tokens), self.pass_tokens);
-            } else {
-                first += service.context_token_seconds * f64::from(held);
-            }
+        for share in shares.iter().filter(|share| self.sequences[share.slot].prompt_left > 0) {
+            load.prefill_tokens += share.tokens;
+            load.short_tokens += if needs[share.slot].short { share.tokens } else { 0 };
         }
-        first += service.pass() * f64::from(count(load.prefill_tokens).div_ceil(self.pass_tokens));
+        let first = self.takes(&shares, service);
         let least = self.sequences.iter().map(|sequence| sequence.answer_left).min().unwrap_or(1);
         // Where prompts wait, each call is planned by itself.
         let alike = if prompts == 0 { least } else { 1 };
@@ -206,6 +201,42 @@ impl Batch {
             Call { ends: call.ended(alike), ..call }
         });
         self.shares = shares;
+    }
+
+    /// Makes prompts equally long where that saves passes, as the server's engine does.
+    fn pad(&self, shares: &mut [Share], service: &Service) {
+        let used: usize = shares.iter().map(|share| share.tokens).sum();
+        let terms = Terms {
+            price: whole(service.pass_in_tokens()),
+            pass_tokens: self.pass_tokens as usize,
+            room: self.max_batch_tokens.saturating_sub(used),
+        };
+        padding::pad(shares, terms, |_| usize::MAX);
+    }
+
+    /// Seconds of a call with these shares, pass by pass, as llama.cpp divides it.
+    fn takes(&self, shares: &[Share], service: &Service) -> f64 {
+        let left = |share: &Share| (self.sequences[share.slot].held, count(share.all_tokens()));
+        let mut left: Vec<(u32, u32)> = shares.iter().map(left).collect();
+        let mut seconds = 0.0;
+        left.retain(|(_, tokens)| *tokens > 0);
+        while let Some(shortest) = left.iter().map(|(_, tokens)| *tokens).min() {
+            let together = count(left.len());
+            let each = shortest.min((self.pass_tokens / together).max(1));
+            seconds += if each == 1 {
+                let held: f64 = left.iter().map(|(held, _)| f64::from(*held)).sum();
+                service.decode(together) + service.context_token_seconds * held
+            } else {
+                let part = |(held, _): &(u32, u32)| service.part(*held, held + each, self.pass_tokens);
+                service.pass() + left.iter().map(part).sum::<f64>()
+            };
+            for (held, tokens) in &mut left {
+                *held += each;
+                *tokens -= each;
+            }
+            left.retain(|(_, tokens)| *tokens > 0);
+        }
+        seconds
     }
 
     fn advance(&mut self, service: &Service, told: &mut Vec<Told>) {
@@ -236,6 +267,15 @@ impl Batch {
             self.begin(service, call.ends);
         }
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a saturating cast of a number that is not below zero"
+)]
+fn whole(tokens: f64) -> usize {
+    tokens as usize
 }
 
 fn count(number: usize) -> u32 {

@@ -10,11 +10,13 @@ use crate::units::ByteCount;
 ///
 /// With one figure for a token the sequences of an instance do not slow each other: each holds a slot for
 /// `prompt / prefill_tokens_per_second + answer · decode_seconds`. With several, prompts share the calls with answers,
-/// planned as in the server, and a call takes
+/// planned as in the server, and divided into passes over the weights as llama.cpp does: the same number of tokens of each
+/// sequence. A pass takes
 ///
 /// ```text
-/// decode(sequences) + context_token_seconds × tokens that these sequences hold
-///   + for each part of a prompt, what it makes the prompt longer + decode(1) for each pass over the weights
+/// one token each:  decode(sequences) + context_token_seconds × tokens that they hold
+/// several:         decode(1) + Σ by which the part makes the prompt longer
+///                            + Σ context_token_seconds × tokens × tokens held, for parts below narrow_tokens
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +31,10 @@ pub struct Service {
     /// Seconds by which each token that a sequence holds makes a decode call longer.
     #[serde(default)]
     pub context_token_seconds: f64,
+    /// Where a pass computes fewer tokens of a sequence, each of them costs that, too. llama.cpp's fused attention on the
+    /// CPU reads the context once for many tokens only from 64 on.
+    #[serde(default)]
+    pub narrow_tokens: u32,
     /// Seconds that a request takes besides, on its way from the client to a slot and back.
     #[serde(default)]
     pub request_seconds: f64,
@@ -50,6 +56,7 @@ impl Default for Service {
             prefill_seconds: Vec::new(),
             decode_seconds: vec![(1, 0.02)],
             context_token_seconds: 0.0,
+            narrow_tokens: 0,
             request_seconds: 0.0,
             load_seconds: 8.0,
             instance_seconds: 8.0,
@@ -141,15 +148,24 @@ impl Service {
         }
     }
 
-    /// Seconds by which a prompt's part makes a call longer, that begins after `from` tokens of it and ends after `to`;
-    /// without what each of the call's passes of `pass_tokens` costs ([`Service::pass`]), which other parts share.
+    /// Seconds by which a prompt's part makes a pass longer, that begins after `from` tokens of it and ends after `to`;
+    /// without what the pass costs by itself ([`Service::pass`]), which other parts share. Prompts were measured in passes
+    /// of up to `pass_tokens`.
     #[must_use]
     pub fn part(&self, from: u32, to: u32, pass_tokens: u32) -> f64 {
         let own = |tokens: u32| {
             let passes = f64::from(tokens.div_ceil(pass_tokens.max(1)));
             (self.prefill_alone(tokens) - passes * self.pass()).max(0.0)
         };
-        (own(to) - own(from)).max(0.0)
+        let tokens = to.saturating_sub(from);
+        let narrow = if tokens < self.narrow_tokens { f64::from(tokens) * f64::from(from) } else { 0.0 };
+        (own(to) - own(from)).max(0.0) + self.context_token_seconds * narrow
+    }
+
+    /// Prompt tokens that take as long as a pass.
+    #[must_use]
+    pub fn pass_in_tokens(&self) -> f64 {
+        self.pass() * self.prefill_tokens_per_second
     }
 
     /// Seconds that a pass over the weights takes whatever it computes, if that is known.
@@ -207,6 +223,9 @@ mod tests {
         for (from, to, expected) in [(0, 100, 10.0), (100, 200, 10.0), (0, 200, 20.0), (0, 10, 0.0)] {
             assert!((service.part(from, to, 512) * 1000.0 - expected).abs() < 1e-9, "{from} {to}");
         }
+        let narrow = Service { context_token_seconds: 0.000_01, narrow_tokens: 64, ..service.clone() };
+        assert!((narrow.part(100, 110, 512) * 1000.0 - (1.0 + 10.0)).abs() < 1e-9);
+        assert!((narrow.part(100, 200, 512) * 1000.0 - 10.0).abs() < 1e-9);
         assert!((Service::default().part(800, 1600, 512) - 0.1).abs() < 1e-9);
         assert!(Service { prefill_seconds: vec![(1, 0.0)], ..service }.fault().is_some());
     }

@@ -17,10 +17,14 @@ use super::{Work, figures, starts};
 use crate::cli::progress::Progress;
 use crate::engine::llama::LlamaLoader;
 use crate::engine::{ContextSpec, Loader as _};
+use crate::policy::FlashAttention;
 use crate::sim::Service;
+use crate::units::DeviceSet;
 
 /// By how much the contexts are longer in the measurement that shows what a held token costs.
 const DEEPER: u32 = 4;
+/// Tokens of a sequence that llama.cpp's fused attention on the CPU takes at once.
+const FUSED_ROWS: u32 = 64;
 
 /// Calibrates and writes `file`; gives what there is to print.
 ///
@@ -96,7 +100,14 @@ fn calibrate(
         deep_depth: held(deep_depth),
         starts: &starts,
         takes: *takes,
+        narrow_tokens: narrow_tokens(subject),
         request_seconds: arguments.request_seconds.as_secs_f64(),
     };
     Ok(known.service())
+}
+
+/// llama.cpp's fused attention on the CPU takes parts of fewer tokens row by row (`ggml_compute_forward_flash_attn_ext`).
+fn narrow_tokens(subject: &Subject) -> u32 {
+    let fused = subject.spec.flash_attention != FlashAttention::Off;
+    if fused && subject.weights.devices == DeviceSet::HOST { FUSED_ROWS } else { 0 }
 }

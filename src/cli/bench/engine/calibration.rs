@@ -24,6 +24,8 @@ pub(super) struct Known<'a> {
     pub deep_depth: f64,
     pub starts: &'a Starts,
     pub takes: Takes,
+    /// As [`Service::narrow_tokens`] has it.
+    pub narrow_tokens: u32,
     pub request_seconds: f64,
 }
 
@@ -52,6 +54,7 @@ impl Known<'_> {
             prefill_seconds: prefill,
             decode_seconds: decode.collect(),
             context_token_seconds: rounded(each),
+            narrow_tokens: self.narrow_tokens,
             request_seconds: self.request_seconds,
             load_seconds: rounded(median(&self.starts.load)?),
             instance_seconds: rounded(median(&self.starts.instance)?),
@@ -120,7 +123,16 @@ mod tests {
 
     fn known<'a>(figures: &'a Figures, deep: &'a Figures, starts: &'a Starts) -> Known<'a> {
         let takes = Takes { worker: ByteCount(7), instance: ByteCount(3) };
-        Known { figures, depth: 100.0, deep, deep_depth: 600.0, starts, takes, request_seconds: 0.25 }
+        Known {
+            figures,
+            depth: 100.0,
+            deep,
+            deep_depth: 600.0,
+            starts,
+            takes,
+            narrow_tokens: 64,
+            request_seconds: 0.25,
+        }
     }
 
     #[test]
@@ -134,6 +146,7 @@ mod tests {
             prefill_seconds: vec![(16, 0.005), (512, 0.05)],
             decode_seconds: vec![(1, 0.0069), (8, 0.0132)],
             context_token_seconds: 0.000_001,
+            narrow_tokens: 64,
             request_seconds: 0.25,
             load_seconds: 2.0,
             instance_seconds: 0.5,
@@ -143,7 +156,8 @@ mod tests {
         assert_eq!(service, expected);
         assert_eq!(service.fault(), None);
         let written = serde_json::to_string(&[&service]).unwrap();
-        assert_eq!(serde_json::from_str::<Vec<Service>>(&written).unwrap(), [service.clone()]);
+        let read: Vec<Service> = serde_json::from_str(&written).unwrap();
+        assert_eq!(read[0], service);
         let text = text(&[("f16".into(), service)]);
         assert!(text.contains("10240") && text.contains("13.2"), "{text}");
     }

@@ -100,9 +100,11 @@ async fn ready(told: &mut UnboundedReceiver<WorkerEvent>) -> anyhow::Result<f64>
         match told.recv().await {
             Some(WorkerEvent::Loaded { .. }) => begun = Instant::now(),
             Some(WorkerEvent::InstanceReady { .. }) => return Ok(begun.elapsed().as_secs_f64()),
-            Some(WorkerEvent::InstanceFailed { fault, .. }) => anyhow::bail!(fault.reason),
+            Some(
+                WorkerEvent::InstanceFailed { fault, .. }
+                | WorkerEvent::Ended { end: WorkerEnd::LoadFailed(fault), .. },
+            ) => anyhow::bail!(fault.reason),
             Some(WorkerEvent::InstanceStopped { .. }) => {}
-            Some(WorkerEvent::Ended { end: WorkerEnd::LoadFailed(fault), .. }) => anyhow::bail!(fault.reason),
             Some(WorkerEvent::Ended { .. }) | None => anyhow::bail!("the worker has ended"),
         }
     }
