@@ -77,7 +77,7 @@ const IMPURE: [&str; 11] = [
     "metrics::",
     "async fn",
 ];
-const PURE: [&str; 43] = [
+const PURE: [&str; 44] = [
     "src/random.rs",
     "src/sim/",
     "src/quantization.rs",
@@ -110,6 +110,7 @@ const PURE: [&str; 43] = [
     "src/worker/exit/",
     "src/cli/bench/statistics.rs",
     "src/cli/bench/table.rs",
+    "src/cli/bench/engine/calibration.rs",
     "src/cli/bench/engine/plan.rs",
     "src/cli/bench/engine/report.rs",
     "src/cli/bench/server/answer.rs",

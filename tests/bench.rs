@@ -226,6 +226,44 @@ fn the_engine_is_measured_in_batches_of_every_size() {
 }
 
 #[test]
+fn a_calibration_and_a_record_are_what_a_simulation_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (machine, traffic) = (place("machine.json"), place("traffic.jsonl"));
+    let small = ["--slots", "4", "--context-tokens", "128", "--depth", "16", "--seconds", "0", "--cpu"];
+    let output = text(&bench(&[&["engine", "--calibrate", &machine], &small[..]].concat(), 0));
+    assert!(output.contains("tidepool-3m-f16") && output.contains("tidepool-3m-q4_k_m"), "{output}");
+    let written: Value = serde_json::from_str(&std::fs::read_to_string(&machine).unwrap()).unwrap();
+    let variants = written.as_array().unwrap();
+    assert_eq!(variants.len(), 3);
+    for service in variants {
+        let of = |key: &str| service[key].as_array().unwrap().iter().map(|row| row[0].clone());
+        assert!(of("decode_seconds").eq([1, 2, 4]), "{service}");
+        assert!(of("prefill_seconds").eq([16, 32, 64, 127]), "{service}");
+        for key in ["prefill_tokens_per_second", "load_seconds", "instance_seconds", "worker_bytes"] {
+            above_zero(&service[key]);
+        }
+    }
+    let server = Serving::start(folder.path(), &["--listen", ANY_PORT]);
+    let load = ["--clients", "2,3", "--requests", "6", "--max-tokens", "4", "--record", &traffic];
+    bench(&[&["server", "--url", &server.url], &load[..]].concat(), 0);
+    let simulate = ["simulate", "--machine", &machine, "--trace", &traffic, "--json"];
+    let output = run(folder.path(), &simulate);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["requests"], 12);
+    above_zero(&report["plans"][0]["ttft_seconds"]["p50"]);
+    // One file is one variant; who reads only the other kind of output gets the same document.
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo-model/tidepool-3m-q8_0.gguf");
+    let report = json(&[&["engine", "--model", model, "--calibrate", &machine], &small[..]].concat());
+    assert_eq!(report.as_array().unwrap().len(), 1);
+    assert_eq!(report.to_string(), {
+        let written: Value = serde_json::from_str(&std::fs::read_to_string(&machine).unwrap()).unwrap();
+        written.to_string()
+    });
+}
+
+#[test]
 fn what_cannot_be_measured_is_one_clear_error() {
     let folder = tempfile::tempdir().unwrap();
     let server = Serving::start(folder.path(), &["--listen", ANY_PORT]);
@@ -247,6 +285,11 @@ fn what_cannot_be_measured_is_one_clear_error() {
         (&["engine", "--policy", "none.yaml"], 1, &["none.yaml"]),
         (&["engine", "--model-name", "other"], 1, &["--model-name other", "tidepool-3m"]),
         (&["engine", "--model", model, "--context-tokens", "1000000"], 1, &["--context-tokens", "trained"]),
+        (&["engine", "--calibrate", "none/machine.json"], 1, &["cannot write none/machine.json"]),
+        (&["engine", "--calibrate", "."], 1, &["cannot write ."]),
+        (&["engine", "--calibrate", "x", "--only", "decode"], 2, &["--only"]),
+        (&["engine", "--request-seconds", "1"], 2, &["--calibrate"]),
+        (&["server", "--url", &server.url, "--record", "none/x"], 1, &["cannot create none/x"]),
         (&["engine", "--kv-cache-type", "f64"], 2, &["--kv-cache-type", "q8_0"]),
         (&[], 2, &["server", "engine"]),
     ] {

@@ -8,6 +8,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use super::service::{Service, seconds};
+use crate::batching::padding::{self, Terms};
 use crate::batching::{self, Limits, Need, PrefillBudget, Share, StepLoad};
 use crate::units::Timestamp;
 
@@ -49,8 +50,9 @@ impl Engine {
         }
     }
 
-    /// Begins a request.
+    /// Begins a request, as soon as it has come through.
     pub fn admit(&mut self, job: Job, service: &Service, now: Timestamp) {
+        let now = now + seconds(service.request_seconds);
         match self {
             Self::Apart(told) => {
                 let first = now + service.prefill(job.prompt_tokens);
@@ -86,6 +88,8 @@ impl Engine {
 #[derive(Clone, Copy, Debug)]
 struct Sequence {
     number: Number,
+    /// Tokens in its slot.
+    held: u32,
     prompt_left: u32,
     answer_left: u32,
 }
@@ -94,16 +98,38 @@ struct Sequence {
 #[derive(Clone, Copy, Debug)]
 struct Call {
     began: Timestamp,
-    each: Duration,
+    /// Seconds of the first, and by how much each is longer than the one before, because sequences grow.
+    first: f64,
+    growth: f64,
     count: u32,
     ends: Timestamp,
     /// What each of them computes.
     load: StepLoad,
 }
 
+impl Call {
+    /// When the first `count` of them have ended.
+    fn ended(&self, count: u32) -> Timestamp {
+        let count = f64::from(count);
+        self.began + seconds(count * self.first + self.growth * count * (count - 1.0) / 2.0)
+    }
+
+    /// No more of them begin after `now`.
+    fn cut(&mut self, now: Timestamp) {
+        let (mut low, mut high) = (1, self.count);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.ended(middle) < now { low = middle + 1 } else { high = middle }
+        }
+        self.count = low;
+        self.ends = self.ended(low);
+    }
+}
+
 /// Sequences that share decode calls.
 #[derive(Clone, Debug)]
 pub(super) struct Batch {
+    pass_tokens: u32,
     max_batch_tokens: usize,
     sequences: Vec<Sequence>,
     budget: PrefillBudget,
@@ -122,6 +148,7 @@ impl Batch {
         let pass = batch_tokens.max(slots);
         let call = pass.saturating_mul(PASSES_PER_CALL) as usize;
         Self {
+            pass_tokens: pass,
             max_batch_tokens: call,
             sequences: Vec::new(),
             budget: PrefillBudget::new(FIRST_PREFILL_TOKENS, pass as usize, call, target_itl),
@@ -134,17 +161,13 @@ impl Batch {
         let Job { number, prompt_tokens, answer_tokens } = job;
         self.sequences.push(Sequence {
             number,
+            held: 0,
             prompt_left: prompt_tokens.max(1),
             answer_left: answer_tokens.max(1),
         });
         match &mut self.call {
             // The call that is under way ends; the next one has the newcomer in it.
-            Some(call) if call.count > 1 => {
-                let passed = now.since(call.began).as_secs_f64() / call.each.as_secs_f64().max(1e-9);
-                call.count = whole(passed).clamp(1, call.count);
-                call.ends = call.began + call.each * call.count;
-            }
-            Some(_) => {}
+            Some(call) => call.cut(now),
             None => self.begin(service, now),
         }
     }
@@ -161,36 +184,70 @@ impl Batch {
         let prompts = needs.iter().filter(|need| need.prefill).count();
         let decoding = needs.len() - prompts;
         let prefill = self.budget.allowance(decoding, prompts);
-        let shares = batching::plan(&needs, Limits { max_batch_tokens: self.max_batch_tokens, prefill });
-        let is_prompt = |share: &&Share| self.sequences[share.slot].prompt_left > 0;
+        let mut shares = batching::plan(&needs, Limits { max_batch_tokens: self.max_batch_tokens, prefill });
+        self.pad(&mut shares, service);
         let mut load = StepLoad { decoding, ..StepLoad::default() };
-        for share in shares.iter().filter(is_prompt) {
+        for share in shares.iter().filter(|share| self.sequences[share.slot].prompt_left > 0) {
             load.prefill_tokens += share.tokens;
             load.short_tokens += if needs[share.slot].short { share.tokens } else { 0 };
         }
-        let seconds_each = service.decode(count(decoding)) * f64::from(u8::from(decoding > 0))
-            + as_float(load.prefill_tokens) / service.prefill_tokens_per_second;
+        let first = self.takes(&shares, service);
         let least = self.sequences.iter().map(|sequence| sequence.answer_left).min().unwrap_or(1);
         // Where prompts wait, each call is planned by itself.
         let alike = if prompts == 0 { least } else { 1 };
-        let each = seconds(seconds_each);
-        self.shares = shares;
-        self.call = (!self.shares.is_empty()).then(|| Call {
-            began: now,
-            each,
-            count: alike,
-            ends: now + each * alike,
-            load,
+        let growth = service.context_token_seconds * f64::from(count(decoding));
+        self.call = (!shares.is_empty()).then(|| {
+            let call = Call { began: now, first, growth, count: alike, ends: now, load };
+            Call { ends: call.ended(alike), ..call }
         });
+        self.shares = shares;
+    }
+
+    /// Makes prompts equally long where that saves passes, as the server's engine does.
+    fn pad(&self, shares: &mut [Share], service: &Service) {
+        let used: usize = shares.iter().map(|share| share.tokens).sum();
+        let terms = Terms {
+            price: whole(service.pass_in_tokens()),
+            pass_tokens: self.pass_tokens as usize,
+            room: self.max_batch_tokens.saturating_sub(used),
+        };
+        padding::pad(shares, terms, |_| usize::MAX);
+    }
+
+    /// Seconds of a call with these shares, pass by pass, as llama.cpp divides it.
+    fn takes(&self, shares: &[Share], service: &Service) -> f64 {
+        let left = |share: &Share| (self.sequences[share.slot].held, count(share.all_tokens()));
+        let mut left: Vec<(u32, u32)> = shares.iter().map(left).collect();
+        let mut seconds = 0.0;
+        left.retain(|(_, tokens)| *tokens > 0);
+        while let Some(shortest) = left.iter().map(|(_, tokens)| *tokens).min() {
+            let together = count(left.len());
+            let each = shortest.min((self.pass_tokens / together).max(1));
+            seconds += if each == 1 {
+                let held: f64 = left.iter().map(|(held, _)| f64::from(*held)).sum();
+                service.decode(together) + service.context_token_seconds * held
+            } else {
+                let part = |(held, _): &(u32, u32)| service.part(*held, held + each, self.pass_tokens);
+                service.pass() + left.iter().map(part).sum::<f64>()
+            };
+            for (held, tokens) in &mut left {
+                *held += each;
+                *tokens -= each;
+            }
+            left.retain(|(_, tokens)| *tokens > 0);
+        }
+        seconds
     }
 
     fn advance(&mut self, service: &Service, told: &mut Vec<Told>) {
         let Some(call) = self.call.take() else { return };
-        for _ in 0..call.count {
-            self.budget.measured(call.load, call.each);
+        for number in 0..call.count {
+            let took = call.first + call.growth * f64::from(number);
+            self.budget.measured(call.load, seconds(took));
         }
         for share in std::mem::take(&mut self.shares) {
             let sequence = &mut self.sequences[share.slot];
+            sequence.held += count(share.tokens).max(call.count);
             if sequence.prompt_left > 0 {
                 sequence.prompt_left = sequence.prompt_left.saturating_sub(count(share.tokens));
                 if sequence.prompt_left > 0 {
@@ -212,23 +269,17 @@ impl Batch {
     }
 }
 
-/// A part of a call that has begun is carried through.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a saturating cast of a positive number"
+    reason = "a saturating cast of a number that is not below zero"
 )]
-fn whole(calls: f64) -> u32 {
-    calls.ceil() as u32
+fn whole(tokens: f64) -> usize {
+    tokens as usize
 }
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "tokens of a call are few")]
-fn as_float(number: usize) -> f64 {
-    number as f64
 }
 
 #[cfg(test)]

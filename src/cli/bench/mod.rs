@@ -24,7 +24,7 @@ pub(super) struct BenchArguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    Engine(engine::EngineArguments),
+    Engine(Box<engine::EngineArguments>),
     Server(Box<server::ServerArguments>),
 }
 

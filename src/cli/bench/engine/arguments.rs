@@ -70,6 +70,16 @@ pub(in crate::cli::bench) struct EngineArguments {
     /// Seconds of each measurement.
     #[arg(long, value_name = "S", default_value = "1", value_parser = seconds)]
     pub(super) seconds: Duration,
+    /// Measure what modelpool simulate --machine has to know of this machine instead, and write it to this file: prompts,
+    /// decode steps, starts, and what instances are predicted to take. With a policy, for each variant of the model. Starts
+    /// are those of worker processes whose file is in the page cache, as the server starts them. CPU threads are those of
+    /// an instance that has the machine to itself, unless --threads says otherwise.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "chunk_tokens", "prompt_tokens", "answer_tokens"])]
+    pub(super) calibrate: Option<PathBuf>,
+    /// With --calibrate: seconds that a request takes between client and engine besides, as bench server sees them
+    /// with one client.
+    #[arg(long, value_name = "S", requires = "calibrate", default_value = "0", value_parser = seconds)]
+    pub(super) request_seconds: Duration,
     /// Print one JSON document instead of tables.
     #[arg(long)]
     pub(super) json: bool,

@@ -17,7 +17,7 @@ const WARM_UP_STEPS: usize = 2;
 /// steps one after the other.
 const STEPS_IN_A_ROW: usize = 4;
 /// Sequences that decode grow by so many tokens before they are cut back, so that all steps are alike.
-const DEPTH_VARIES: u32 = 64;
+pub(super) const DEPTH_VARIES: u32 = 64;
 /// Rows whose logits are sampled in turn.
 const SAMPLED_ROWS: u32 = 8;
 
@@ -43,6 +43,11 @@ impl<'a, C: Context> Bench<'a, C> {
     pub(super) fn new(context: C, vocabulary_tokens: u32, time: Duration, stop: &'a AtomicBool) -> Self {
         let filled = vec![0; context.spec().slots as usize];
         Self { context, filled, batch: Vec::new(), random: Random::new(1), vocabulary_tokens, time, stop }
+    }
+
+    /// Threads that choose tokens between two decode calls.
+    pub(super) fn sampling_threads(&self) -> usize {
+        self.context.sampling_threads()
     }
 
     pub(super) fn stopped(&self) -> bool {

@@ -2,9 +2,12 @@
 
 mod answers;
 mod arguments;
+mod calibrate;
+mod calibration;
 mod measure;
 mod plan;
 mod report;
+mod starts;
 mod subject;
 
 use std::process::ExitCode;
@@ -43,8 +46,11 @@ pub(super) fn run(arguments: &EngineArguments) -> anyhow::Result<ExitCode> {
     signal_hook::flag::register_conditional_shutdown(SIGINT, INTERRUPTED.into(), Arc::clone(&stop))
         .and_then(|_| signal_hook::flag::register(SIGINT, Arc::clone(&stop)))
         .context("cannot listen for signals")?;
-    let subject = Subject::find(arguments)?;
-    print(&measure(&subject, arguments, &stop)?);
+    let text = match &arguments.calibrate {
+        Some(file) => calibrate::run(file, arguments, &stop)?,
+        None => measure(&Subject::find(arguments)?, arguments, &stop)?,
+    };
+    print(&text);
     let code = if stop.load(Ordering::Relaxed) { INTERRUPTED } else { 0 };
     // Drivers of GPUs may have started threads that llama.cpp's destructors do not expect.
     signal_hook::low_level::exit(code.into());
@@ -68,7 +74,11 @@ fn measure(subject: &Subject, arguments: &EngineArguments, stop: &AtomicBool) ->
         sampling: subject.sampling.clone(),
         time: arguments.seconds,
     };
-    let figures = figures(&weights, subject.spec, &measurements, depth, &questions, stop)?;
+    let progress = Progress::new(1);
+    let work =
+        Work { measurements: &measurements, depth, questions: &questions, name: "", progress: &progress };
+    let figures = figures(&weights, subject.spec, &work, stop)?;
+    progress.end();
     let interrupted = stop.load(Ordering::Relaxed);
     if arguments.json {
         let mut document = subject.json();
@@ -86,17 +96,27 @@ fn measure(subject: &Subject, arguments: &EngineArguments, stop: &AtomicBool) ->
     ))
 }
 
+/// What is measured on one model.
+struct Work<'a> {
+    measurements: &'a [Measurement],
+    /// Tokens that sequences have before they decode.
+    depth: u32,
+    questions: &'a Questions,
+    /// What the progress is called.
+    name: &'a str,
+    progress: &'a Progress,
+}
+
 fn figures<W: Weights>(
     weights: &W,
     spec: ContextSpec,
-    measurements: &[Measurement],
-    depth: u32,
-    questions: &Questions,
+    work: &Work<'_>,
     stop: &AtomicBool,
 ) -> Result<Figures, EngineError> {
+    let Work { measurements, depth, questions, name, progress } = *work;
     let policy = &questions.sampling;
     let greedy = SamplingSettings { temperature: 0.0, ..policy.clone() };
-    let progress = Progress::new(measurements.len() as u64);
+    progress.begin(name.to_owned(), measurements.len() as u64);
     let mut figures = Figures::default();
     let mut steps = None;
     for (number, measurement) in (0..).zip(measurements) {
@@ -130,7 +150,6 @@ fn figures<W: Weights>(
             break;
         }
     }
-    progress.end();
     Ok(figures)
 }
 
@@ -153,6 +172,7 @@ fn time_step<C: Context>(
             figures.mixed.push(Mixed::new(sequences, chunk, &without, &with));
         }
         Step::Sampling(chain) => {
+            figures.sampling_threads = bench.sampling_threads();
             let settings = if chain == Chain::Greedy { greedy } else { policy };
             figures.sampling.push(Sampling::new(chain.name(), &bench.sampling(settings)?));
         }

@@ -115,8 +115,7 @@ fn prompt_lengths(context_tokens: u32) -> Vec<u32> {
 
 /// Numbers of sequences: powers of two up to all slots, and these.
 fn batch_sizes(slots: u32) -> Vec<u32> {
-    let powers = std::iter::successors(Some(1u32), |size| size.checked_mul(2));
-    powers.take_while(|size| *size < slots).chain([slots]).collect()
+    powers_up_to(slots)
 }
 
 /// Numbers of questions at a time: one, eight and all slots, as far as there are so many.
@@ -136,6 +135,29 @@ fn chunks(wanted: &[NonZeroU32], sequences: u32, sizes: Sizes) -> Vec<u32> {
 /// How many tokens sequences have before they decode: as many as wanted, but a slot must hold as many again.
 pub(super) fn depth(wanted: u32, context_tokens: u32) -> u32 {
     wanted.min(context_tokens / 2).max(1)
+}
+
+/// What a calibration measures while sequences have a common number of tokens: prompts, decode steps, the choice of a token.
+pub(super) fn calibration(sizes: Sizes) -> Vec<Measurement> {
+    let prefill = powers_up_to(sizes.context_tokens.saturating_sub(1).min(sizes.max_batch_tokens));
+    let prefill = prefill.into_iter().filter(|tokens| *tokens >= SHORTEST_PROMPT).map(Step::Prefill);
+    let decode = batch_sizes(sizes.slots).into_iter().map(Step::Decode);
+    let steps = prefill.chain(decode).chain([Step::Sampling(Chain::Policy)]);
+    steps.map(Measurement::Step).collect()
+}
+
+/// What it measures once more while they have more, which shows what a token costs that a sequence holds.
+pub(super) fn calibration_deep(sizes: Sizes) -> [Measurement; 1] {
+    [Measurement::Step(Step::Decode(sizes.slots))]
+}
+
+/// Shorter prompts take as long as steps that decode.
+const SHORTEST_PROMPT: u32 = 16;
+
+/// Powers of two up to a number, and that.
+fn powers_up_to(most: u32) -> Vec<u32> {
+    let powers = std::iter::successors(Some(1u32), |size| size.checked_mul(2));
+    powers.take_while(|size| *size < most).chain([most]).collect()
 }
 
 /// Tokens of prompts and of answers: as many as wanted, as far as a slot holds both and prompts vary.
@@ -187,6 +209,24 @@ mod tests {
                 "{sequences} {batch} {context}"
             );
         }
+    }
+
+    #[test]
+    fn a_calibration_covers_a_context() {
+        let all: Vec<String> = calibration(sizes(6, 2048, 100)).iter().map(ToString::to_string).collect();
+        let expected = [
+            "prefill of 16 tokens",
+            "prefill of 32 tokens",
+            "prefill of 64 tokens",
+            "prefill of 99 tokens",
+            "decode of 1 sequence",
+            "decode of 2 sequences",
+            "decode of 4 sequences",
+            "decode of 6 sequences",
+            "sampling, policy",
+        ];
+        assert_eq!(all, expected);
+        assert_eq!(calibration(sizes(1, 512, 4096)).len(), 6 + 1 + 1);
     }
 
     fn steps<const N: usize>(steps: [Step; N]) -> [Measurement; N] {

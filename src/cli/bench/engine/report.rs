@@ -13,6 +13,9 @@ pub(super) struct Figures {
     pub decode: Vec<Decode>,
     pub mixed: Vec<Mixed>,
     pub sampling: Vec<Sampling>,
+    /// That choose tokens between two decode calls.
+    #[serde(skip)]
+    pub sampling_threads: usize,
     pub answers: Vec<Answers>,
 }
 

@@ -9,13 +9,17 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::arguments::EngineArguments;
+use crate::catalog::CatalogVariant;
 use crate::cli::server::{faults, read_catalog, usable_cpu_threads};
 use crate::cli::{ServeArguments, read_policy};
+use crate::control::threads;
 use crate::engine::llama::compute_devices;
 use crate::engine::{ContextSpec, WeightsSpec};
 use crate::generation::{Penalties, SamplingSettings};
 use crate::gguf;
-use crate::policy::{ModelPolicy, Policy, SamplingPolicy};
+use crate::policy::{ModelFile, ModelPolicy, Policy, SamplingPolicy, VariantPolicy, Variants};
+use crate::units::DeviceId;
+use crate::view::Takes;
 
 /// A policy that says nothing, so that everything has its default.
 const DEFAULTS: &str = "models: [{ name: model, variants: [{ path: model.gguf }] }]";
@@ -40,20 +44,60 @@ impl Subject {
             None => from_policy(arguments)?,
         };
         let threads = arguments.threads.map_or_else(|| usable_cpu_threads(&policy), NonZeroU32::get);
-        let told = ContextSpec::new(&model, threads);
-        let spec = ContextSpec {
-            slots: arguments.slots.unwrap_or(told.slots),
-            context_tokens: arguments.context_tokens.unwrap_or(told.context_tokens),
-            batch_tokens: arguments.batch_tokens.unwrap_or(told.batch_tokens),
-            kv_cache_type: arguments.kv_cache_type.unwrap_or(told.kv_cache_type),
-            flash_attention: arguments.flash_attention.unwrap_or(told.flash_attention),
-            ..told
+        let spec = spec(&model, threads, arguments);
+        Ok(Self::new(path, spec, &model, device(arguments)))
+    }
+
+    /// Every variant of the model that the arguments name, best first, with the threads of an instance that has the machine
+    /// to itself. Of a file, itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`Subject::find`].
+    pub(super) fn variants(arguments: &EngineArguments) -> anyhow::Result<Vec<Candidate>> {
+        let (path, policy, model) = match &arguments.model {
+            Some(path) => from_file(path, arguments)?,
+            None => from_policy(arguments)?,
         };
-        let device = arguments.device().unwrap_or_else(|| compute_devices()[0]);
-        let devices = device.into();
+        anyhow::ensure!(
+            model.engine.pooling.is_none(),
+            "{} makes no answers to be calibrated for",
+            model.name
+        );
+        let cpu_threads = usable_cpu_threads(&policy);
+        let mut sized = ModelPolicy::clone(&model);
+        let spec = spec(&model, cpu_threads, arguments);
+        (sized.slots, sized.context_tokens) = (spec.slots, spec.context_tokens);
+        sized.engine.batch_tokens = spec.batch_tokens;
+        (sized.engine.kv_cache_type, sized.engine.flash_attention) =
+            (spec.kv_cache_type, spec.flash_attention);
+        if arguments.model.is_some() {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            sized.variants = Variants::Listed(vec![VariantPolicy { name, file: ModelFile::Path(path) }]);
+        }
+        let catalog = read_catalog(&Policy { models: vec![sized.into()], ..policy })?;
+        if let Some(broken) = catalog.broken.first() {
+            anyhow::bail!("{}", faults(std::slice::from_ref(broken)));
+        }
+        let device = device(arguments);
+        let candidate = |variant: &CatalogVariant| {
+            let most = threads::most_useful(model.engine.threads, variant.weights_bytes).min(cpu_threads);
+            let threads = arguments.threads.map_or(most, NonZeroU32::get);
+            let spec = ContextSpec { threads, ..spec };
+            Candidate {
+                name: variant.name.to_string(),
+                subject: Self::new(variant.path.clone(), spec, &model, device),
+                takes: variant.footprint(device).takes(device),
+                cpu_threads,
+            }
+        };
+        Ok(catalog.models[0].variants.iter().map(candidate).collect())
+    }
+
+    fn new(path: PathBuf, spec: ContextSpec, model: &ModelPolicy, device: DeviceId) -> Self {
         let (gpu_layers, split) = (model.engine.gpu_layers, model.engine.split);
-        let weights = WeightsSpec { path, devices, gpu_layers, split };
-        Ok(Self { weights, spec, sampling: settings(&model.sampling) })
+        let weights = WeightsSpec { path, devices: device.into(), gpu_layers, split };
+        Self { weights, spec, sampling: settings(&model.sampling) }
     }
 
     pub(super) fn json(&self) -> Value {
@@ -64,6 +108,33 @@ impl Subject {
             "kv_cache_type": spec.kv_cache_type, "flash_attention": spec.flash_attention,
         })
     }
+}
+
+/// A variant to be calibrated.
+pub(super) struct Candidate {
+    pub name: String,
+    pub subject: Subject,
+    /// What a worker and an instance are predicted to take of the device.
+    pub takes: Takes,
+    /// CPU threads with which a worker's instances may compute.
+    pub cpu_threads: u32,
+}
+
+/// A context as the policy has it, but for what the arguments say.
+fn spec(model: &ModelPolicy, threads: u32, arguments: &EngineArguments) -> ContextSpec {
+    let told = ContextSpec::new(model, threads);
+    ContextSpec {
+        slots: arguments.slots.unwrap_or(told.slots),
+        context_tokens: arguments.context_tokens.unwrap_or(told.context_tokens),
+        batch_tokens: arguments.batch_tokens.unwrap_or(told.batch_tokens),
+        kv_cache_type: arguments.kv_cache_type.unwrap_or(told.kv_cache_type),
+        flash_attention: arguments.flash_attention.unwrap_or(told.flash_attention),
+        ..told
+    }
+}
+
+fn device(arguments: &EngineArguments) -> DeviceId {
+    arguments.device().unwrap_or_else(|| compute_devices()[0])
 }
 
 impl fmt::Display for Subject {

@@ -10,6 +10,8 @@ use super::stream::{Event, Usage};
 /// A complete answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Answer {
+    /// When it was asked for, since the measurements began.
+    pub asked: Duration,
     /// From the request to the first text; `None` if there was none.
     pub ttft: Option<Duration>,
     /// From the request to the end of the answer.

@@ -1,6 +1,7 @@
 //! What `modelpool bench server` is told.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -93,6 +94,10 @@ pub(in crate::cli::bench) struct ServerArguments {
     /// A key to send to the servers, as `Authorization: Bearer KEY`.
     #[arg(long, value_name = "KEY", value_parser = bearer)]
     pub(super) api_key: Option<HeaderValue>,
+    /// Write each request that was answered to this file, a line of JSON with when it came, its tokens, TTFT and E2E:
+    /// traffic that modelpool simulate --trace replays.
+    #[arg(long, value_name = "FILE", conflicts_with = "against")]
+    pub(super) record: Option<PathBuf>,
     /// Print one JSON document instead of tables.
     #[arg(long)]
     pub(super) json: bool,

@@ -49,6 +49,8 @@ pub(super) struct Work {
     pub words: u32,
     /// Decides when requests of an open loop arrive.
     pub seed: u64,
+    /// What the times of requests count from.
+    pub since: Instant,
 }
 
 /// What came of it.
@@ -61,7 +63,9 @@ pub(super) struct Measured {
 
 impl Work {
     async fn ask(&self) -> Result<Answer, Failure> {
-        self.asker.ask(&self.source.prompt(self.words)).await
+        let prompt = self.source.prompt(self.words);
+        let asked = self.since.elapsed();
+        self.asker.ask(&prompt).await.map(|answer| Answer { asked, ..answer })
     }
 
     /// Runs `load` until `limit`, or until told to `stop`: what is not complete then does not count.

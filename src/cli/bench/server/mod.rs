@@ -8,12 +8,14 @@ mod compare;
 mod http;
 mod load;
 mod prompts;
+mod record;
 mod report;
 mod stream;
 mod target;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use serde_json::json;
@@ -28,8 +30,9 @@ pub(super) use arguments::ServerArguments;
 use ask::Asker;
 use compare::Comparison;
 use http::HttpClient;
-use load::{Source, Work};
+use load::{Measured, Source, Work};
 use prompts::{Length, Prompts};
+use record::Record;
 use report::{Limit, Load, Row};
 use target::Target;
 
@@ -62,6 +65,8 @@ struct Session<'a> {
     length: Length,
     stop: CancellationToken,
     progress: Progress,
+    /// What the times of requests count from.
+    begun: Instant,
 }
 
 async fn measure(arguments: &ServerArguments) -> anyhow::Result<ExitCode> {
@@ -73,7 +78,7 @@ async fn measure(arguments: &ServerArguments) -> anyhow::Result<ExitCode> {
     let failed = match &prepared {
         None => 0,
         Some((session, a, Some(b))) => session.compare([a, b]).await,
-        Some((session, alone, None)) => session.each_load(alone).await,
+        Some((session, alone, None)) => session.each_load(alone).await?,
     };
     Ok(if stop.is_cancelled() {
         ExitCode::from(INTERRUPTED)
@@ -136,24 +141,43 @@ impl<'a> Session<'a> {
         let shared = length.part(arguments.shared_prefix_tokens);
         let words = length.words(arguments.prompt_tokens).saturating_sub(shared).max(1);
         let source = Arc::new(Source::new(Prompts::new(seed, shared)));
-        Ok(Self { arguments, source, words, seed, length, stop, progress: Progress::new(1) })
+        Ok(Self {
+            arguments,
+            source,
+            words,
+            seed,
+            length,
+            stop,
+            progress: Progress::new(1),
+            begun: Instant::now(),
+        })
     }
 
     async fn row(&self, candidate: &Candidate, load: Load, limit: Limit, name: &str) -> Row {
-        let (asker, source) = (Arc::clone(&candidate.asker), Arc::clone(&self.source));
-        let work = Work { asker, source, words: self.words, seed: self.seed };
-        self.progress.begin(name.to_owned(), limit.steps());
-        let measured = work.run(load, limit, &self.stop, &self.progress).await;
+        let measured = self.measured(candidate, load, limit, name).await;
         Row::new(load, &measured.outcomes, measured.took)
     }
 
+    async fn measured(&self, candidate: &Candidate, load: Load, limit: Limit, name: &str) -> Measured {
+        let (asker, source) = (Arc::clone(&candidate.asker), Arc::clone(&self.source));
+        let work = Work { asker, source, words: self.words, seed: self.seed, since: self.begun };
+        self.progress.begin(name.to_owned(), limit.steps());
+        work.run(load, limit, &self.stop, &self.progress).await
+    }
+
     /// Measures one server; gives how many requests failed.
-    async fn each_load(&self, candidate: &Candidate) -> usize {
+    async fn each_load(&self, candidate: &Candidate) -> anyhow::Result<usize> {
+        let mut record = self.arguments.record.as_deref().map(Record::create).transpose()?;
         let mut rows = Vec::new();
         for load in self.arguments.loads() {
-            if !self.stop.is_cancelled() {
-                rows.push(self.row(candidate, load, self.arguments.limit(), &load.to_string()).await);
+            if self.stop.is_cancelled() {
+                break;
             }
+            let measured = self.measured(candidate, load, self.arguments.limit(), &load.to_string()).await;
+            if let Some(record) = &mut record {
+                record.add(&candidate.model, &measured.outcomes)?;
+            }
+            rows.push(Row::new(load, &measured.outcomes, measured.took));
         }
         self.progress.end();
         if self.arguments.json {
@@ -161,7 +185,7 @@ impl<'a> Session<'a> {
         } else {
             print(&format!("{candidate}\n{}\n\n{}", self.described(), report::text(&rows)));
         }
-        rows.iter().map(|row| row.failed).sum()
+        Ok(rows.iter().map(|row| row.failed).sum())
     }
 
     /// Compares two servers; gives how many requests failed.

@@ -203,7 +203,14 @@ mod tests {
         let ms = Duration::from_millis;
         let gaps = vec![ms(gap); usize::try_from(tokens).unwrap() - 1];
         let e2e = ms(ttft + gap * (tokens - 1));
-        Answer { ttft: Some(ms(ttft)), e2e, gaps, prompt_tokens: Some(10), output_tokens: tokens }
+        Answer {
+            asked: Duration::ZERO,
+            ttft: Some(ms(ttft)),
+            e2e,
+            gaps,
+            prompt_tokens: Some(10),
+            output_tokens: tokens,
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(super) struct Chart {
     pub axis: Axis,
     /// What the colours mean: class and label.
     pub legend: Vec<(String, String)>,
-    /// Curves, as [`area`] and [`line`] make them.
+    /// Curves, as [`area`] and [`line()`] make them.
     pub curves: String,
     /// A value with a dashed line and a label.
     pub limit: Option<(f64, String)>,
