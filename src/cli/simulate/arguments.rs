@@ -27,6 +27,9 @@ pub(in crate::cli) struct SimulateArguments {
     /// Times the rate of made-up traffic.
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = positive)]
     pub rate: f64,
+    /// Seconds without requests at the end, to see how the pool goes down.
+    #[arg(long, value_name = "S", default_value_t = 0.0, value_parser = seconds)]
+    pub tail_seconds: f64,
     /// Decides made-up traffic: the same seed, the same requests.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,

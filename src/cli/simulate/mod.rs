@@ -34,7 +34,8 @@ pub(super) fn run(arguments: &SimulateArguments) -> anyhow::Result<ExitCode> {
         None => Policy::parse(DEFAULT_POLICY, BUILT_IN, std::path::Path::new("."))?,
     };
     let policies = adjusted(&policy, arguments);
-    let trace = trace(arguments, &policies)?;
+    let mut trace = trace(arguments, &policies)?;
+    trace.length += Duration::from_secs_f64(arguments.tail_seconds);
     let machine = machine(arguments, &policy)?;
     let slo = Slo {
         ttft: Duration::from_millis(arguments.slo_ttft_ms),

@@ -116,6 +116,11 @@ impl Report<'_> {
             "seconds": self.trace.length.as_secs_f64(),
             "slo_ttft_ms": u64::try_from(self.slo.ttft.as_millis()).unwrap_or(u64::MAX),
             "plans": self.comparison.outcomes.iter().map(row).collect::<Vec<Value>>(),
+            // Of the policy; the others have no reasons.
+            "timeline": self.comparison.outcomes.first().map(|(_, outcome)| {
+                json!({ "stretch_seconds": outcome.stretch.as_secs_f64(), "stretches": &outcome.moments })
+            }),
+            "decisions": self.comparison.outcomes.first().map(|(_, outcome)| &outcome.notes),
             "clairvoyant": {
                 "instance_seconds": clairvoyant.instance_seconds,
                 "gib_seconds": self.clairvoyant_gib_seconds(),
