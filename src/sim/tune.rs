@@ -30,7 +30,8 @@ pub struct Parameter {
 }
 
 /// All keys that are tuned, in the order in which they are tried. To add one, or take one away, change this table alone.
-pub const PARAMETERS: [Parameter; 5] = [
+/// `forecast` is none of them: what patterns are worth shows after longer than most traces last.
+pub const PARAMETERS: [Parameter; 4] = [
     Parameter {
         key: "scale_down_after_ms",
         values: &[0.0, 1e3, 2e3, 5e3, 1e4, 2e4, 3e4, 6e4, 12e4, 24e4],
@@ -58,13 +59,6 @@ pub const PARAMETERS: [Parameter; 5] = [
         get: |scale| millis(scale.target_queue_wait),
         set: |scale, value| scale.target_queue_wait = duration(value),
         yaml: plain,
-    },
-    Parameter {
-        key: "forecast",
-        values: &[0.0, 1.0],
-        get: |scale| f64::from(u8::from(scale.forecast)),
-        set: |scale, value| scale.forecast = value > 0.5,
-        yaml: |value| (value > 0.5).to_string(),
     },
 ];
 

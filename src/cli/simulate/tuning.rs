@@ -49,6 +49,7 @@ impl Tuning {
     ) -> anyhow::Result<Self> {
         let (first, rest) = divided(trace, fraction)?;
         let goal = Goal { machine, trace: &first, slo, share };
+        let goal = Goal { share: aimed(share, goal.replay(policies).attainment()), ..goal };
         let progress = Progress::new(u64::from(REPLAYS_MAX));
         progress.begin("tuning".to_owned(), u64::from(REPLAYS_MAX));
         let tuned = tune(policies, &goal, &mut |replays, best| {
@@ -65,7 +66,9 @@ impl Tuning {
         };
         let mut parts = vec![part("tuned on", &first, tuned.before, tuned.after)];
         if let Some(rest) = &rest {
-            let goal = Goal { trace: rest, ..goal };
+            // The pool is there by then, and has learned: the whole is replayed, and the rest counts.
+            let slo = Slo { from: slo.from.max(first.length), ..slo };
+            let goal = Goal { trace, slo, ..goal };
             parts.push(part("the rest", rest, goal.replay(policies), goal.replay(&tuned.policies)));
         }
         let changes = changes(policies, &tuned.policies);
@@ -158,6 +161,15 @@ impl Tuning {
         });
         format!("{value:#}\n")
     }
+}
+
+/// Part of the way from the share that is wanted to all requests that the search keeps clear of: other traffic of the same
+/// kind is served a little worse.
+const CLEARANCE: f64 = 0.3;
+
+/// The share that the search keeps to: a little more than is wanted, if the policy as it is reaches that.
+fn aimed(share: f64, reached: f64) -> f64 {
+    (share + CLEARANCE * (1.0 - share)).min(reached).max(share)
 }
 
 /// The part to tune on, and the rest; there is none if that is all.
