@@ -66,6 +66,7 @@ def main():
     parse.add_argument("program"), parse.add_argument("out")
     for name, value in (("--rate", 60), ("--seconds", 10), ("--prompt-tokens", 16), ("--max-tokens", 32), ("--slots", 8), ("--port", 8095)):
         parse.add_argument(name, type=int, default=value)
+    parse.add_argument("--parallel", type=float, help="instances that compute at full speed at once, beside server and client")
     args = parse.parse_args()
     program, url, quiet = os.path.abspath(args.program), f"http://127.0.0.1:{args.port}", 25
     with tempfile.TemporaryDirectory() as folder:
@@ -74,6 +75,9 @@ def main():
             file.write(POLICY.format(port=args.port, slots=args.slots))
         run = lambda *words: subprocess.run([program, *words], check=True, stdout=subprocess.PIPE, cwd=folder).stdout
         run("bench", "engine", "--policy", "p.yaml", "--calibrate", "machine.json", "--seconds", "2", "--cpu", "--request-seconds", "0.002")
+        if args.parallel:
+            machine = [{**service, "parallel_instances": args.parallel} for service in json.load(open(place("machine.json")))]
+            json.dump(machine, open(place("machine.json"), "w"))
         with open(place("log"), "w") as log:
             server = subprocess.Popen([program, "--policy", "p.yaml"], cwd=folder, stdout=subprocess.DEVNULL, stderr=log)
         try:

@@ -50,17 +50,19 @@ impl Engine {
         }
     }
 
-    /// Begins a request, as soon as it has come through.
-    pub fn admit(&mut self, job: Job, service: &Service, now: Timestamp) {
+    /// Begins a request, as soon as it has come through. `slowdown`: how many times longer all
+    /// takes because other instances compute.
+    pub fn admit(&mut self, job: Job, service: &Service, slowdown: f64, now: Timestamp) {
         let now = now + seconds(service.request_seconds);
         match self {
             Self::Apart(told) => {
-                let first = now + service.prefill(job.prompt_tokens);
-                let done = now + service.hold(job.prompt_tokens, job.answer_tokens, 1);
+                let first = now + service.prefill(job.prompt_tokens).mul_f64(slowdown);
+                let hold = service.hold(job.prompt_tokens, job.answer_tokens, 1);
+                let done = now + hold.mul_f64(slowdown);
                 told.push(Reverse((first, false, job.number)));
                 told.push(Reverse((done, true, job.number)));
             }
-            Self::Together(batch) => batch.admit(job, service, now),
+            Self::Together(batch) => batch.admit(job, service, slowdown, now),
         }
     }
 
@@ -73,14 +75,14 @@ impl Engine {
     }
 
     /// What it tells at its next time.
-    pub fn advance(&mut self, service: &Service, told: &mut Vec<Told>) {
+    pub fn advance(&mut self, service: &Service, slowdown: f64, told: &mut Vec<Told>) {
         match self {
             Self::Apart(coming) => {
                 if let Some(Reverse((_, is_done, number))) = coming.pop() {
                     told.push(if is_done { Told::Done(number) } else { Told::First(number) });
                 }
             }
-            Self::Together(batch) => batch.advance(service, told),
+            Self::Together(batch) => batch.advance(service, slowdown, told),
         }
     }
 }
@@ -138,6 +140,8 @@ pub(super) struct Batch {
     shares: Vec<Share>,
 }
 
+/// Decode calls that are taken at once where instances slow each other.
+const ALIKE_BESIDE_OTHERS: u32 = 8;
 /// Prompt tokens of the first call, before anything is measured; as in the server's engine.
 const FIRST_PREFILL_TOKENS: usize = 128;
 /// Passes of a decode call; as [`crate::engine::ContextSpec::call_tokens`] has it.
@@ -157,7 +161,7 @@ impl Batch {
         }
     }
 
-    fn admit(&mut self, job: Job, service: &Service, now: Timestamp) {
+    fn admit(&mut self, job: Job, service: &Service, slowdown: f64, now: Timestamp) {
         let Job { number, prompt_tokens, answer_tokens } = job;
         self.sequences.push(Sequence {
             number,
@@ -168,12 +172,12 @@ impl Batch {
         match &mut self.call {
             // The call that is under way ends; the next one has the newcomer in it.
             Some(call) => call.cut(now),
-            None => self.begin(service, now),
+            None => self.begin(service, slowdown, now),
         }
     }
 
     /// Plans the next call, or the next calls that are all alike.
-    fn begin(&mut self, service: &Service, now: Timestamp) {
+    fn begin(&mut self, service: &Service, slowdown: f64, now: Timestamp) {
         let short = self.budget.short();
         let need = |(slot, sequence): (usize, &Sequence)| {
             let prefill = sequence.prompt_left > 0;
@@ -191,11 +195,13 @@ impl Batch {
             load.prefill_tokens += share.tokens;
             load.short_tokens += if needs[share.slot].short { share.tokens } else { 0 };
         }
-        let first = self.takes(&shares, service);
+        let first = self.takes(&shares, service) * slowdown;
         let least = self.sequences.iter().map(|sequence| sequence.answer_left).min().unwrap_or(1);
         // Where prompts wait, each call is planned by itself.
         let alike = if prompts == 0 { least } else { 1 };
-        let growth = service.context_token_seconds * f64::from(count(decoding));
+        // Others begin and end to compute in between.
+        let alike = if service.parallel_instances.is_some() { alike.min(ALIKE_BESIDE_OTHERS) } else { alike };
+        let growth = service.context_token_seconds * f64::from(count(decoding)) * slowdown;
         self.call = (!shares.is_empty()).then(|| {
             let call = Call { began: now, first, growth, count: alike, ends: now, load };
             Call { ends: call.ended(alike), ..call }
@@ -239,7 +245,7 @@ impl Batch {
         seconds
     }
 
-    fn advance(&mut self, service: &Service, told: &mut Vec<Told>) {
+    fn advance(&mut self, service: &Service, slowdown: f64, told: &mut Vec<Told>) {
         let Some(call) = self.call.take() else { return };
         for number in 0..call.count {
             let took = call.first + call.growth * f64::from(number);
@@ -264,7 +270,7 @@ impl Batch {
         }
         self.sequences.retain(|sequence| sequence.answer_left > 0);
         if !self.sequences.is_empty() {
-            self.begin(service, call.ends);
+            self.begin(service, slowdown, call.ends);
         }
     }
 }
@@ -295,13 +301,13 @@ mod tests {
             match (engine.next(), arrival) {
                 (Some(next), arrival) if arrival.is_none_or(|arrival| next <= arrival) => {
                     let mut told = Vec::new();
-                    engine.advance(service, &mut told);
+                    engine.advance(service, 1.0, &mut told);
                     said.extend(told.into_iter().map(|told| (ms(next), told)));
                 }
                 (_, Some(arrival)) => {
                     let ((_, prompt_tokens, answer_tokens), number) = jobs.next().unwrap();
                     let (prompt_tokens, answer_tokens) = (*prompt_tokens, *answer_tokens);
-                    engine.admit(Job { number, prompt_tokens, answer_tokens }, service, arrival);
+                    engine.admit(Job { number, prompt_tokens, answer_tokens }, service, 1.0, arrival);
                 }
                 _ => return said,
             }

@@ -38,6 +38,10 @@ pub struct Service {
     /// Seconds that a request takes besides, on its way from the client to a slot and back.
     #[serde(default)]
     pub request_seconds: f64,
+    /// Instances that compute at full speed at the same time; if more have work, they share it. Without it, none slows
+    /// another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallel_instances: Option<f64>,
     /// Seconds from the decision until an instance is ready whose weights must be loaded.
     pub load_seconds: f64,
     /// The same where the weights are there.
@@ -58,6 +62,7 @@ impl Default for Service {
             context_token_seconds: 0.0,
             narrow_tokens: 0,
             request_seconds: 0.0,
+            parallel_instances: None,
             load_seconds: 8.0,
             instance_seconds: 8.0,
             worker_bytes: ByteCount(8_500_000_000),
@@ -87,6 +92,8 @@ impl Service {
             Some("context_token_seconds must be 0 or more")
         } else if !none_below(self.request_seconds) {
             Some("request_seconds must be 0 or more")
+        } else if self.parallel_instances.is_some_and(|count| !positive(count)) {
+            Some("parallel_instances must be above 0")
         } else if !none_below(self.load_seconds) {
             Some("load_seconds must be 0 or more")
         } else if !none_below(self.instance_seconds) {
@@ -94,6 +101,12 @@ impl Service {
         } else {
             None
         }
+    }
+
+    /// How many times longer everything takes while so many instances have work.
+    #[must_use]
+    pub fn slowdown(&self, busy: u32) -> f64 {
+        self.parallel_instances.map_or(1.0, |parallel| (f64::from(busy) / parallel).max(1.0))
     }
 
     /// Whether sequences slow each other.

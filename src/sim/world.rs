@@ -214,8 +214,12 @@ impl<'a> World<'a> {
         let instance = &mut model.instances[index];
         let before = instance.engine.next();
         instance.view.leased += 1;
+        let busy = self.busy();
+        let model = &mut self.models[at];
+        let instance = &mut model.instances[index];
         let service = self.machine.service(instance.view.variant);
-        instance.engine.admit(Job { number, prompt_tokens, answer_tokens }, service, self.now);
+        let job = Job { number, prompt_tokens, answer_tokens };
+        instance.engine.admit(job, service, service.slowdown(busy), self.now);
         model.in_flight += 1;
         let waited = self.now.since(Timestamp::new(request.at));
         model.flow.waited(waited, model.policy.scale.target_queue_wait);
@@ -228,6 +232,12 @@ impl<'a> World<'a> {
             self.outcome.waited(waited);
         }
         true
+    }
+
+    /// Instances that have work.
+    fn busy(&self) -> u32 {
+        let all = self.models.iter().flat_map(|model| &model.instances);
+        count(all.filter(|instance| instance.view.leased > 0).count())
     }
 
     /// An instance is ready, or tells something.
@@ -248,7 +258,10 @@ impl<'a> World<'a> {
             return;
         }
         let mut told = std::mem::take(&mut self.told);
-        instance.engine.advance(self.machine.service(instance.view.variant), &mut told);
+        let busy = self.busy();
+        let instance = &mut self.models[at].instances[index];
+        let service = self.machine.service(instance.view.variant);
+        instance.engine.advance(service, service.slowdown(busy), &mut told);
         instance.view.progress += 1;
         let next = instance.engine.next();
         self.events.extend(next.map(|next| Reverse((next, id, at))));
