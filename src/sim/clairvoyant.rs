@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use super::service::Service;
+use super::service::{Service, whole};
 use super::trace::Trace;
 
 /// What a pool would cost that starts every request on arrival, with instances that are ready in the moment in which they
@@ -72,7 +72,7 @@ impl Clairvoyant {
         }
         plan.peak_instances = u32::try_from(levels.len()).unwrap_or(u32::MAX);
         // A trace of a single request has no length over which there could be a mean.
-        let mean = instances(slot_seconds / horizon.max(1e-9) / f64::from(slots));
+        let mean = whole(slot_seconds / horizon.max(1e-9) / f64::from(slots)).max(1);
         plan.mean_instances = mean.min(plan.peak_instances.max(1));
         plan
     }
@@ -97,15 +97,6 @@ impl Clairvoyant {
             None => levels.push(level),
         }
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a saturating cast of a positive number"
-)]
-fn instances(mean: f64) -> u32 {
-    mean.ceil().max(1.0) as u32
 }
 
 #[cfg(test)]

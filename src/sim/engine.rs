@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use super::service::{Service, seconds};
+use super::service::{Service, count, seconds};
 use crate::batching::padding::{self, Terms};
 use crate::batching::{self, Limits, Need, PrefillBudget, Share, StepLoad};
 use crate::units::Timestamp;
@@ -282,10 +282,6 @@ impl Batch {
 )]
 fn whole(tokens: f64) -> usize {
     tokens as usize
-}
-
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

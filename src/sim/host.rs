@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::engine::Engine;
-use super::service::Service;
-use super::world::{Instance, World, count};
+use super::service::{Service, count};
+use super::world::{Instance, World};
 use crate::units::{ByteCount, DeviceId, DeviceSet, InstanceId};
 use crate::view::{
     DeviceView, InstanceState, InstanceView, ModelObservation, Observation, QueueSignals, Takes, VariantView,

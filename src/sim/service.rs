@@ -207,6 +207,21 @@ pub(super) fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
 }
 
+/// The least whole number that is not below this one.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a saturating cast of a positive number"
+)]
+pub(super) fn whole(number: f64) -> u32 {
+    number.ceil().max(0.0) as u32
+}
+
+/// How many, as far as they can be counted.
+pub(super) fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::f64::consts::TAU;
 
-use super::service::seconds;
+use super::service::{seconds, whole};
 use super::trace::{Request, Trace};
 use crate::random::Random;
 
@@ -97,21 +97,11 @@ impl Shape {
             requests.push(Request {
                 at: seconds(at),
                 model: 0,
-                prompt_tokens: count(prompt),
-                answer_tokens: count(answer),
+                prompt_tokens: whole(prompt.round()).max(1),
+                answer_tokens: whole(answer.round()).max(1),
             });
         }
     }
-}
-
-/// The nearest number of tokens, at least one.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a saturating cast of a positive number"
-)]
-fn count(tokens: f64) -> u32 {
-    tokens.round().max(1.0) as u32
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::engine::{Engine, Job, Number, Told};
 use super::outcome::{Filling, Note, Outcome, Slo, millis};
-use super::service::Service;
+use super::service::{Service, count};
 use super::trace::{Request, Trace};
 use crate::admission::flow::FlowMeter;
 use crate::admission::queue::WaitQueue;
@@ -382,8 +382,4 @@ impl<'a> World<'a> {
         self.filling.moment.waiting = self.models.iter().map(|model| count(model.queue.len())).sum();
         self.outcome.moments.push(moment);
     }
-}
-
-pub(super) fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -7,6 +7,7 @@ use crate::engine::fake::FakeLoader;
 use crate::gpu::FakeMemory;
 use crate::policy::Policy;
 use crate::telemetry;
+use crate::units::ByteCount;
 use crate::worker::thread::ThreadSpawner;
 
 const GPU: DeviceId = DeviceId::Gpu(0);
