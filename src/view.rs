@@ -175,10 +175,19 @@ pub struct Flow {
     pub arrivals: u32,
     /// Requests that gave their slot back.
     pub completions: u32,
-    /// Requests that got a slot, or gave up waiting for one.
+    /// Requests that are known to be in time or late: they got a slot, or gave up waiting for one; if the policy sets
+    /// `target_ttft`, they got their first token.
     pub started: u32,
-    /// Those of them that had waited longer than `target_queue_wait`.
+    /// Those of them that are late.
     pub late: u32,
+    /// Requests that got their first token.
+    pub first_tokens: u32,
+    /// Time from slot to first token, summed over these.
+    pub prefill_time: Duration,
+    /// Gaps between the tokens of answers that ended.
+    pub gaps: u32,
+    /// Their time, summed.
+    pub decode_time: Duration,
     /// Time that slots were held, summed over the slots.
     pub slot_time: Duration,
 }
@@ -235,4 +244,6 @@ pub struct Observation {
     pub devices: Vec<DeviceView>,
     /// CPU threads to divide between instances on the host.
     pub cpu_threads: u32,
+    /// Date and time of day, for schedules alone; everything else is measured by a clock that is never set.
+    pub wall_clock: jiff::Timestamp,
 }

@@ -48,10 +48,11 @@ const LEVELS: [(&str, u32); 37] = [
 
 /// Libraries that few places may use, most often one, so that they can be replaced there. hyper has two ends: the
 /// server's and that of the client that measures servers.
-const OWNERS: [(&str, &[&str]); 12] = [
+const OWNERS: [(&str, &[&str]); 13] = [
     ("llama_cpp_2::", &["src/engine/llama/"]),
     ("llama_cpp_sys_2::", &["src/engine/llama/quantize.rs"]),
-    ("serde_yaml::", &["src/policy/raw.rs"]),
+    ("serde_yaml::", &["src/policy/raw.rs", "src/policy/raw/"]),
+    ("cronexpr::", &["src/policy/schedule.rs"]),
     ("nvml_wrapper::", &["src/gpu/nvml.rs"]),
     ("warp::", &["src/api/"]),
     ("hyper::", &["src/api/listen.rs", "src/cli/bench/server/http.rs"]),

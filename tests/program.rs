@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use common::PATIENCE;
-use common::process::{Serving, run};
+use common::process::{Serving, program, run};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -231,4 +231,40 @@ async fn requests_leave_nothing_behind() {
         assert!(Instant::now() < deadline, "threads, descriptors, KiB: {before:?} before, {after:?} after");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Each request has a line in the log, in JSON if that is wanted, and `simulate` replays it.
+#[tokio::test]
+async fn the_log_has_a_line_for_each_request_and_can_be_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("server.log");
+    let mut command = program(folder.path(), &["--listen", ANY_PORT, "--log-format", "json"]);
+    let mut server = Serving::spawn(command.stderr(std::fs::File::create(&log).unwrap()));
+    let client = common::client();
+    let url = format!("{}/v1/completions", server.url);
+    let long = "fox ".repeat(2000);
+    for (prompt, status) in [("Hi", 200), (long.as_str(), 400), ("Hello", 200)] {
+        let body = json!({ "model": "tidepool-3m", "prompt": prompt, "max_tokens": 5, "ignore_eos": true });
+        let request = client.post(&url).header("x-request-id", "mine").json(&body);
+        assert_eq!(request.send().await.unwrap().status(), status, "{prompt:.9}");
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    let text = std::fs::read_to_string(&log).unwrap();
+    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<&Value> = events.iter().filter(|event| event["target"] == "modelpool::request").collect();
+    let told = |key: &str| lines.iter().map(|line| line[key].clone()).collect::<Vec<_>>();
+    assert_eq!(told("outcome"), ["completed", "refused", "completed"]);
+    assert_eq!(told("request"), ["mine", "mine", "mine"]);
+    assert_eq!(told("completion_tokens"), [5, 0, 5]);
+    assert_eq!(told("variant"), [json!("tidepool-3m-f16"), Value::Null, json!("tidepool-3m-f16")]);
+    // The first one waited for the model.
+    assert_eq!(lines[0]["load_ms"], lines[0]["queue_ms"]);
+    assert_eq!(lines[2]["load_ms"], Value::Null);
+    assert!(lines[1]["reason"].as_str().unwrap().contains("the context holds"), "{}", lines[1]);
+    let parts = ["queue_ms", "prefill_ms", "decode_ms"].map(|key| lines[0][key].as_f64().unwrap());
+    assert!(parts.iter().sum::<f64>() <= lines[0]["total_ms"].as_f64().unwrap() + 0.2, "{}", lines[0]);
+    let replay = run(folder.path(), &["simulate", "--trace", "server.log", "--json"]);
+    let report: Value = serde_json::from_slice(&replay.stdout).unwrap();
+    assert_eq!(report["requests"], 2, "{report}");
 }

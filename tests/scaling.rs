@@ -111,7 +111,7 @@ fn even(busy: f64, slots: u32, hold_seconds: f64, seconds: f64) -> Trace {
         let answer_tokens = (hold_seconds / 0.02).round() as u32;
         requests.push(Request { at: Duration::from_secs_f64(at), model: 0, prompt_tokens: 1, answer_tokens });
     }
-    Trace { name: "even".into(), requests, length: Duration::from_secs_f64(seconds) }
+    Trace::new("even", requests, Duration::from_secs_f64(seconds))
 }
 
 fn late_changes(outcome: &Outcome) -> usize {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::record::Record;
 use super::resume::{History, Verdict};
 use super::{Admission, Arrival, Demand, Fingerprint, Grant, ModelQueue, Rejection, Trail, Turn};
 use crate::generation::{Event, EventSink, GenerationError, Loss, SequenceSpec, Suspicion, Token, Usage};
@@ -38,8 +39,7 @@ pub(super) struct Journey {
     files: Option<u64>,
     arrived: Arrival,
     trail: Arc<Trail>,
-    waited: Duration,
-    last_token: Option<Instant>,
+    record: Record,
     /// When the last instance was lost, until the next token.
     lost: Option<Instant>,
     history: History,
@@ -69,9 +69,8 @@ impl Journey {
             events,
             served: Arc::default(),
             files: None,
+            record: Record::new(arrived.at),
             arrived,
-            waited: Duration::ZERO,
-            last_token: None,
             lost: None,
             history: History::default(),
             started: false,
@@ -89,13 +88,16 @@ impl Journey {
     pub(super) async fn begin(mut self) -> Result<(), Rejection> {
         let turn = Turn::Arrival(&self.spec.request);
         match self.admission.acquire(&self.queue, &mut self.demand, turn, &self.trail).await {
-            Ok(Grant { lease, waited }) => {
-                self.waited = waited;
+            Ok(Grant { lease, waited, is_cold }) => {
+                self.record.waited = waited;
+                self.record.is_cold = is_cold;
                 self.depart(lease, None);
                 Ok(())
             }
             Err(rejection) => {
                 self.outcome = Some(Outcome::Rejected);
+                self.record.waited = self.arrived.at.elapsed();
+                self.record.reason = Some(format!("{}: {rejection}", rejection.name()));
                 self.queue.metrics.rejected(rejection.name());
                 Err(rejection)
             }
@@ -202,12 +204,15 @@ impl Journey {
             // The end comes with it.
             Event::Embedding(_) => {}
             Event::Finished { text, usage, .. } => self.finished(text, *usage),
-            Event::Failed(
-                GenerationError::Lost { .. } | GenerationError::Poison { .. } | GenerationError::Stopped,
-            ) => {
-                self.outcome = Some(Outcome::Failed);
+            Event::Failed(error) => {
+                self.record.reason = Some(error.to_string());
+                self.outcome = Some(match error {
+                    GenerationError::Lost { .. }
+                    | GenerationError::Poison { .. }
+                    | GenerationError::Stopped => Outcome::Failed,
+                    _ => Outcome::Refused,
+                });
             }
-            Event::Failed(_) => self.outcome = Some(Outcome::Refused),
         }
         // Closed: the client is gone, and `wanted` tells. Full: cannot be, by the channel's capacity.
         drop(self.events.try_send(event));
@@ -217,7 +222,8 @@ impl Journey {
     fn started(&mut self, prompt_tokens: u32) -> bool {
         let first = !std::mem::replace(&mut self.started, true);
         if first {
-            self.queue.metrics.queue_wait.record(self.waited);
+            self.queue.metrics.queue_wait.record(self.record.waited);
+            self.record.usage.prompt_tokens = prompt_tokens;
             self.queue.metrics.prompt_tokens.increment(u64::from(prompt_tokens));
         }
         first
@@ -240,7 +246,12 @@ impl Journey {
         self.generated(usage.completion_tokens.saturating_sub(counted));
         self.queue.metrics.cached_prompt_tokens.increment(u64::from(usage.cached_tokens));
         self.text(text);
+        self.record.usage = usage;
         self.outcome = Some(Outcome::Completed);
+        // A pause between two instances is not how fast they decode.
+        if let Some((gaps, time)) = self.record.decoding().filter(|_| self.history.interruptions == 0) {
+            self.queue.lock().flow.decoded(gaps, time);
+        }
         self.queue.metrics.end_to_end.record(self.arrived.at.elapsed());
     }
 
@@ -253,26 +264,34 @@ impl Journey {
         }
         if tokens > 0 {
             self.queue.metrics.generated_tokens.increment(tokens.into());
-            if let Some(last) = self.last_token.replace(now) {
-                self.queue.metrics.itl.record(now.duration_since(last));
+            self.record.usage.completion_tokens += tokens;
+            match self.record.last_token.replace(now) {
+                Some(last) => self.queue.metrics.itl.record(now.duration_since(last)),
+                None => self.record.first_token = Some(now),
             }
         }
     }
 
     fn text(&mut self, text: &str) {
         if !text.is_empty() && !std::mem::replace(&mut self.spoke, true) {
-            self.queue.metrics.ttft.record(self.arrived.at.elapsed());
+            let ttft = self.arrived.at.elapsed();
+            self.queue.metrics.ttft.record(ttft);
+            let mut state = self.queue.lock();
+            let policy = Arc::clone(&state.policy);
+            state.flow.first_token(ttft, ttft.saturating_sub(self.record.waited), &policy.scale);
         }
     }
 }
 
 impl Drop for Journey {
     fn drop(&mut self) {
-        match self.outcome {
-            Some(Outcome::Rejected) => {}
-            Some(outcome) => self.queue.metrics.ended(outcome),
-            None => self.queue.metrics.ended(Outcome::Cancelled),
+        let outcome = self.outcome.unwrap_or(Outcome::Cancelled);
+        // Counted as a rejection, not as an end.
+        if !matches!(outcome, Outcome::Rejected) {
+            self.queue.metrics.ended(outcome);
         }
+        self.record.interruptions = self.history.interruptions;
+        self.record.write(&self.queue.name, &self.arrived.id, outcome, self.served.get());
     }
 }
 
@@ -304,7 +323,7 @@ impl EventSink for RequestSink {
             // Before the event: who reads it finds this.
             let instance = lease.instance().identity().clone();
             journey.files.get_or_insert(instance.files);
-            drop(journey.served.set(Served { instance, waited: journey.waited }));
+            drop(journey.served.set(Served { instance, waited: journey.record.waited }));
         }
         let goes_on = matches!(event, Event::Token { .. } | Event::Finished { .. });
         journey.emit(event);

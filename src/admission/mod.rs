@@ -10,6 +10,7 @@ pub mod flow;
 mod journey;
 mod quarantine;
 pub mod queue;
+mod record;
 mod rejection;
 mod resume;
 mod wait;

@@ -17,6 +17,8 @@ use crate::units::Timestamp;
 pub(super) struct Grant {
     pub(super) lease: SlotLease,
     pub(super) waited: Duration,
+    /// Whether the model had no instance when the wait began.
+    pub(super) is_cold: bool,
 }
 
 /// Leaves the queue when its request gives up or is dropped.
@@ -47,11 +49,12 @@ impl Admission {
         let (ticket, receiver) = match self.enter(queue, demand, turn, trail, begun)? {
             Entry::Granted(lease) => {
                 demand.as_mut().map(Demand::hold);
-                return Ok(Grant { lease, waited: Duration::ZERO });
+                return Ok(Grant { lease, waited: Duration::ZERO, is_cold: false });
             }
             Entry::Waits { ticket, receiver } => (ticket, receiver),
         };
-        if self.pool.load().instances(&queue.name).is_empty() {
+        let is_cold = self.pool.load().instances(&queue.name).is_empty();
+        if is_cold {
             // Nothing is loaded: every millisecond counts. Otherwise the controller's next look is soon enough,
             // and waking it for every request of a burst would only take the CPU from them.
             self.wake.notify_one();
@@ -61,13 +64,13 @@ impl Admission {
         let waited = self.clock.now().since(begun);
         if !is_return {
             let mut state = queue.lock();
-            let target = state.policy.scale.target_queue_wait;
-            state.flow.waited(waited, target);
+            let policy = Arc::clone(&state.policy);
+            state.flow.waited(waited, matches!(outcome, Ok(Ok(Ok(_)))), &policy.scale);
         }
         match outcome {
             Ok(Ok(Ok(lease))) => {
                 demand.as_mut().map(Demand::hold);
-                Ok(Grant { lease, waited })
+                Ok(Grant { lease, waited, is_cold })
             }
             Ok(Ok(Err(rejection))) => Err(rejection),
             Ok(Err(_)) | Err(_) => Err(Rejection::TimedOut {
@@ -119,8 +122,8 @@ impl Admission {
             state.peak_demand = state.peak_demand.max(state.demand);
             state.flow.arrived();
             if matches!(entry, Entry::Granted(_)) {
-                let target = state.policy.scale.target_queue_wait;
-                state.flow.waited(Duration::ZERO, target);
+                let policy = Arc::clone(&state.policy);
+                state.flow.waited(Duration::ZERO, true, &policy.scale);
             }
             *demand = Some(Demand { queue: Arc::clone(queue), clock: self.clock, holds: false });
         }

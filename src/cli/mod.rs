@@ -15,10 +15,10 @@ mod worker;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 pub use server::{Server, ServerOptions, ShutDown};
@@ -84,6 +84,24 @@ struct ServeArguments {
     /// Address and port to listen on, instead of the policy's server.listen.
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// How the log is written: for people, or as JSON, a line for each event.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+impl ServeArguments {
+    /// The policy, with what the arguments say.
+    fn policy(&self) -> Result<Policy, PolicyError> {
+        let mut policy = read_policy(self.policy.as_deref())?;
+        policy.server.listen = self.listen.unwrap_or(policy.server.listen);
+        Ok(policy)
+    }
 }
 
 /// Runs the program.
@@ -91,7 +109,12 @@ struct ServeArguments {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let is_worker = matches!(arguments.command, Some(Command::Worker(_) | Command::QuantizeOne(_)));
-    start_log(is_worker);
+    let format = match &arguments.command {
+        None => arguments.serve.log_format,
+        Some(Command::Serve(serve)) => serve.log_format,
+        Some(_) => LogFormat::Text,
+    };
+    start_log(is_worker, format);
     let outcome = match arguments.command {
         None => serve::run(&arguments.serve),
         Some(Command::Serve(serve)) => serve::run(&serve),
@@ -127,7 +150,7 @@ fn print(text: &str) {
 
 /// Logs to standard error; colours only on a terminal, and not where `NO_COLOR` is set. A worker's lines begin with
 /// their level: the server reads them and adds the time.
-fn start_log(is_worker: bool) {
+fn start_log(is_worker: bool, format: LogFormat) {
     let wanted = std::env::var(LOG_VARIABLE).ok().filter(|text| !text.is_empty());
     let filter = wanted.as_deref().map_or_else(|| Ok(EnvFilter::new(DEFAULT_LOG)), EnvFilter::try_new);
     let filter = filter.unwrap_or_else(|error| {
@@ -137,22 +160,18 @@ fn start_log(is_worker: bool) {
     let colours =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if is_worker {
-        log.with_ansi(false).without_time().init();
-    } else {
-        log.with_ansi(colours).init();
+    match format {
+        _ if is_worker => log.with_ansi(false).without_time().init(),
+        LogFormat::Text => log.with_ansi(colours).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
     }
 }
 
-/// The policy that the arguments name, or the default one.
-fn read_policy(arguments: &ServeArguments) -> Result<Policy, PolicyError> {
-    let mut policy = match &arguments.policy {
-        Some(file) => Policy::from_file(file)?,
+/// The policy in a file, or the default one.
+fn read_policy(file: Option<&Path>) -> Result<Policy, PolicyError> {
+    match file {
+        Some(file) => Policy::from_file(file),
         // It names embedded files only, so the folder does not matter.
-        None => Policy::parse(DEFAULT_POLICY, "the built-in policy", std::path::Path::new("."))?,
-    };
-    if let Some(listen) = arguments.listen {
-        policy.server.listen = listen;
+        None => Policy::parse(DEFAULT_POLICY, "the built-in policy", Path::new(".")),
     }
-    Ok(policy)
 }

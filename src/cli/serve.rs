@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::server::{Server, ServerOptions, ShutDown};
 use super::signals::Signals;
 use super::watch::PolicyWatch;
-use super::{ServeArguments, own_program, print, read_policy, relaunch};
+use super::{ServeArguments, own_program, print, relaunch};
 use crate::policy::Policy;
 use crate::telemetry::RELOADS;
 
@@ -18,7 +18,7 @@ use crate::telemetry::RELOADS;
 /// What keeps the server from starting, or a part of it that ended by itself.
 pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
     relaunch::with_environment();
-    let policy = read_policy(arguments)?;
+    let policy = arguments.policy()?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(serve(&policy, arguments))
 }
@@ -56,7 +56,7 @@ async fn changed(watch: Option<&mut PolicyWatch>) {
 
 /// Reads the policy and its model files again. If anything is wrong with them, the old policy stays.
 async fn reload(server: &Server, arguments: &ServeArguments, why: &str) {
-    let outcome = match read_policy(arguments) {
+    let outcome = match arguments.policy() {
         Ok(policy) => server.reload(policy).await,
         Err(error) => Err(error.into()),
     };

@@ -31,7 +31,13 @@ impl Counts {
     }
 
     /// Stale instances count as capacity until fresh ones have taken their place.
-    pub fn signals(&self, policy: &ModelPolicy, model: &ModelObservation) -> Signals {
+    pub fn signals(
+        &self,
+        policy: &ModelPolicy,
+        model: &ModelObservation,
+        devices: u32,
+        wall_clock: jiff::Timestamp,
+    ) -> Signals {
         let starting = self.starting.saturating_sub(self.stale_ready);
         let ready = self.ready + self.stale_ready.saturating_sub(self.ready);
         let ages =
@@ -42,7 +48,16 @@ impl Counts {
             first: variant.load_time,
             further: variant.start_time,
         });
-        Signals { queue: model.queue, ready, starting, starting_age, slots: policy.slots, load }
+        Signals {
+            queue: model.queue,
+            ready,
+            starting,
+            starting_age,
+            slots: policy.slots,
+            load,
+            devices,
+            wall_clock,
+        }
     }
 }
 

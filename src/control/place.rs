@@ -81,6 +81,13 @@ impl Wanted<'_> {
         }
     }
 
+    /// How many devices it may use.
+    #[must_use]
+    pub fn devices_allowed(&self, sites: &[Site]) -> u32 {
+        let allowed = sites.iter().filter(|site| self.allows(site.device, sites));
+        u32::try_from(allowed.count()).unwrap_or(u32::MAX)
+    }
+
     /// An instance of a variant on these devices.
     #[must_use]
     pub fn on(&self, variant: usize, devices: DeviceSet, sites: &[Site]) -> Placement {

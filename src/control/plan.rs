@@ -53,7 +53,9 @@ impl<'a> Plan<'a> {
         });
         let standings = policies.iter().map(|policy| Standing {
             priority: policy.priority,
-            min_instances: policy.scale.min_instances,
+            min_instances: states
+                .get(&policy.name)
+                .map_or(policy.scale.min_instances, |state| state.scaling.least(&policy.scale)),
             min_residence: policy.scale.min_residence,
             idle: states.get(&policy.name).map_or(Duration::ZERO, |state| state.scaling.idle(now)),
         });
@@ -81,7 +83,8 @@ impl<'a> Plan<'a> {
         };
         let upgrading = self.upgrade(at, &mut model, state, &mut step);
         let counted = Counts::of(&model);
-        let signals = counted.signals(policy, &model);
+        let devices = self.wanted(at, &model, &[], &[]).devices_allowed(&self.sites);
+        let signals = counted.signals(policy, &model, devices, self.observation.wall_clock);
         let decision = scaling::decide(&policy.scale, &mut state.scaling, &signals, self.now);
         step.target_instances = decision.target_instances;
         if !(upgrading && decision.reason == Reason::Steady) {

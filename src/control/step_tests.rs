@@ -54,6 +54,7 @@ fn observation(waiting: u32, instances: Vec<InstanceView>) -> Observation {
         }],
         devices: vec![host(1024)],
         cpu_threads: 4,
+        wall_clock: jiff::Timestamp::UNIX_EPOCH,
     }
 }
 

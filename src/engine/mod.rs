@@ -89,7 +89,7 @@ impl ContextSpec {
             batch_tokens: engine.batch_tokens,
             kv_cache_type: engine.kv_cache_type,
             flash_attention: engine.flash_attention,
-            target_itl: engine.target_itl,
+            target_itl: policy.scale.target_itl,
             overflow: engine.context_overflow,
             prefix_cache: engine.prefix_cache,
             pooling: engine.pooling,

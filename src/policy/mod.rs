@@ -12,6 +12,7 @@
 mod error;
 mod path;
 mod raw;
+mod schedule;
 mod section;
 mod spans;
 mod suggest;
@@ -27,6 +28,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use error::{Fault, PolicyError};
+pub use schedule::{InForce, Schedule};
 pub use types::{
     ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation, KvCacheType, MemoryLimit,
     ModelFile, ModelPolicy, Policy, Pooling, PrefixCachePolicy, Quality, QueuePolicy, SamplingPolicy,

@@ -4,17 +4,18 @@
 //! One fault does not hide the next: the node that serde refuses is noted and left out, and the rest is
 //! read again.
 
+mod lenient;
 mod variants;
 
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, VariantAccess, Visitor};
-use serde_yaml::{Mapping, Value};
+use serde_yaml::Value;
 
 use super::error::{Faults, MAX_FAULTS};
 use super::path::{Position, Step, YamlPath, shown_text};
 use super::suggest::unknown_key;
+use lenient::Lenient;
 pub(super) use variants::RawVariants;
 
 /// Declares sections: mappings in which every key may be absent, and no other key may be present.
@@ -72,7 +73,6 @@ sections! {
         batch_tokens: Given,
         kv_cache_type: Given,
         flash_attention: Given,
-        target_itl_ms: Given,
         context_overflow: Given,
         prefix_cache: RawPrefixCache,
         pooling: Given,
@@ -92,6 +92,8 @@ sections! {
         min_instances: Given,
         max_instances: Given,
         target_queue_wait_ms: Given,
+        target_ttft_ms: Given,
+        target_itl_ms: Given,
         late_share: Given,
         scale_down_after_ms: Given,
         idle_unload_after_ms: Given,
@@ -99,6 +101,11 @@ sections! {
         quality: Given,
         upgrade_after_ms: Given,
         min_residence_ms: Given,
+        schedule: Vec<Option<RawScheduled>>,
+    }
+    RawScheduled {
+        at: Given,
+        min_instances: Given,
     }
     RawQueue {
         max_requests: Given,
@@ -259,93 +266,6 @@ fn describe(value: &Value) -> String {
         Value::Sequence(_) => "a list".to_owned(),
         Value::Mapping(_) => "a mapping".to_owned(),
         Value::Tagged(_) => "a tagged value".to_owned(),
-    }
-}
-
-/// A [`Value`] read without complaint about what `spans` complains about: of equal keys the first
-/// counts, tags are passed over. Keys become text, so that an odd key is reported as an unknown one.
-struct Lenient(Value);
-
-impl<'de> Deserialize<'de> for Lenient {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(LenientVisitor).map(Self)
-    }
-}
-
-struct LenientVisitor;
-
-impl<'de> Visitor<'de> for LenientVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a YAML value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    // Numbers beyond 64 bits are out of every range; as `f64` they can at least be shown.
-    #[expect(clippy::cast_precision_loss, reason = "shown in a message only")]
-    fn visit_i128<E>(self, value: i128) -> Result<Value, E> {
-        Ok((value as f64).into())
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "shown in a message only")]
-    fn visit_u128<E>(self, value: u128) -> Result<Value, E> {
-        Ok((value as f64).into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(Lenient(element)) = access.next_element()? {
-            list.push(element);
-        }
-        Ok(Value::Sequence(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut mapping = Mapping::new();
-        while let Some((Lenient(key), Lenient(value))) = access.next_entry()? {
-            let key = match key {
-                Value::String(key) => key,
-                Value::Null | Value::Bool(_) | Value::Number(_) => {
-                    serde_yaml::to_string(&key).map_err(A::Error::custom)?.trim().to_owned()
-                }
-                _ => "?".to_owned(),
-            };
-            mapping.entry(key.into()).or_insert(value);
-        }
-        Ok(Value::Mapping(mapping))
-    }
-
-    fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<Value, A::Error> {
-        let (_tag, content) = access.variant::<String>()?;
-        content.newtype_variant::<Lenient>().map(|Lenient(value)| value)
     }
 }
 

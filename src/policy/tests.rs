@@ -9,6 +9,7 @@ use super::*;
 use crate::units::ByteCount;
 
 mod engine;
+mod schedule;
 mod shipped;
 mod variants;
 

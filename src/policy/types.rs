@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::schedule::Schedule;
 use crate::units::{ByteCount, DeviceId, ModelName};
 
 /// Everything an operator decides.
@@ -157,9 +158,6 @@ pub struct EnginePolicy {
     pub kv_cache_type: KvCacheType,
     /// Whether attention is computed by the fused algorithm.
     pub flash_attention: FlashAttention,
-    /// How long a step may keep answers waiting because it computes prompts, too; `None` adapts to how long a step
-    /// without prompts takes.
-    pub target_itl: Option<Duration>,
     /// What happens to what does not fit into the context.
     pub context_overflow: ContextOverflow,
     /// How the KV cache of earlier requests is used again.
@@ -268,11 +266,18 @@ pub struct SamplingPolicy {
 pub struct ScalePolicy {
     /// Instances held even without traffic; 0 lets the model be unloaded.
     pub min_instances: u32,
-    /// Most instances; at least 1 and at least `min_instances`.
+    /// Most instances; at least 1, at least `min_instances` and as many as any entry of the schedule.
     pub max_instances: u32,
+    /// What stands in the place of `min_instances` from certain moments on.
+    pub schedule: Schedule,
     /// How long a request may wait for a slot.
     pub target_queue_wait: Duration,
-    /// Share of the requests that may wait longer, 0.0001 to 0.5.
+    /// How long its first token may take, the wait included; then that says who is late.
+    pub target_ttft: Option<Duration>,
+    /// How far apart the tokens of an answer may come. A step computes only so much of other prompts; `None` adapts to how
+    /// long a step without prompts takes.
+    pub target_itl: Option<Duration>,
+    /// Share of the requests that may be late, 0.0001 to 0.5.
     pub late_share: f64,
     /// How long fewer instances must have sufficed at least before one is removed; in any case as long as one takes to start.
     pub scale_down_after: Duration,

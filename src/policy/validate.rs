@@ -5,6 +5,7 @@
 //! reads all its keys first and uses `?` only to build its result.
 
 mod scale;
+mod schedule;
 mod variants;
 
 use std::collections::HashMap;
@@ -152,7 +153,7 @@ fn model(raw: RawModel, at: &YamlPath, base_dir: &Path, faults: &mut Faults) -> 
     let devices = model_devices(raw.devices.as_deref(), &at.key("devices"), faults);
     let engine = engine(&raw.engine.unwrap_or_default(), &at.key("engine"), faults);
     let sampling = sampling(&raw.sampling.unwrap_or_default(), at.key("sampling"), faults);
-    let scale = scale(&raw.scale.unwrap_or_default(), at.key("scale"), faults);
+    let scale = scale(&raw.scale.unwrap_or_default(), &at.key("scale"), faults);
     let queue = queue(&raw.queue.unwrap_or_default(), at.key("queue"), faults);
     let watchdog = watchdog(&raw.watchdog.unwrap_or_default(), at.key("watchdog"), faults);
     Some(ModelPolicy {
@@ -188,7 +189,7 @@ fn engine(raw: &RawEngine, at: &YamlPath, faults: &mut Faults) -> Option<EngineP
         faults,
     );
     let mut section = Section::new(at.clone(), faults);
-    // Three keys whose default has no number. All layers stand outside of the range, as 0 does for the others.
+    // Two keys whose default has no number. All layers stand outside of the range, as 0 does for the others.
     let gpu_layers = section.count("gpu_layers", raw.gpu_layers.as_ref(), u32::MAX, 0..=9999);
     let splits =
         [("layer", Split::Layer), ("tensor", Split::Tensor), ("row", Split::Row), ("off", Split::Off)];
@@ -200,7 +201,6 @@ fn engine(raw: &RawEngine, at: &YamlPath, faults: &mut Faults) -> Option<EngineP
         section.choice("split", raw.split.as_ref(), Split::Layer, &splits)
     };
     let threads = section.count("threads", raw.threads.as_ref(), 0, 1..=1024);
-    let target_itl_ms = section.whole("target_itl_ms", raw.target_itl_ms.as_ref(), 0, 1..=60_000);
     let batch_tokens = section.count("batch_tokens", raw.batch_tokens.as_ref(), 512, 32..=8192);
     let types = [("f16", KvCacheType::F16), ("q8_0", KvCacheType::Q8_0), ("q4_0", KvCacheType::Q4_0)];
     let kv_cache_type = section.choice("kv_cache_type", raw.kv_cache_type.as_ref(), KvCacheType::F16, &types);
@@ -238,7 +238,6 @@ fn engine(raw: &RawEngine, at: &YamlPath, faults: &mut Faults) -> Option<EngineP
         batch_tokens: batch_tokens?,
         kv_cache_type: kv_cache_type?,
         flash_attention: flash_attention?,
-        target_itl: Some(target_itl_ms?).filter(|ms| *ms > 0).map(Duration::from_millis),
         context_overflow: context_overflow?,
         prefix_cache: prefix_cache?,
         pooling: pooling?,

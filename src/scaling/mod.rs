@@ -5,10 +5,12 @@
 //! Caller: `control::plan` only. Rules and their sources: docs/scaling.md.
 
 mod budget;
+mod calendar;
 mod erlang;
 mod evenness;
 mod keep;
 mod need;
+mod pace;
 mod pattern;
 mod project;
 mod rate;
@@ -44,6 +46,10 @@ pub struct Signals {
     pub slots: u32,
     /// How long it takes until an instance is ready.
     pub load: LoadTimes,
+    /// Devices that the model may use; instances on the same one slow each other.
+    pub devices: u32,
+    /// Date and time of day.
+    pub wall_clock: jiff::Timestamp,
 }
 
 /// How long it takes until an instance is ready, as last measured.
@@ -92,7 +98,7 @@ const DEADBAND_SLOTS: f64 = 0.5;
 pub fn decide(policy: &ScalePolicy, state: &mut ScalingState, signals: &Signals, now: Timestamp) -> Decision {
     state.observe(policy, signals, now);
     let live = signals.live();
-    let is_urgent = live < policy.min_instances || (live == 0 && signals.demand() > 0);
+    let is_urgent = live < state.least(policy) || (live == 0 && signals.demand() > 0);
     if !is_urgent && !state.is_due(now) {
         return hold(policy, signals);
     }
@@ -107,45 +113,48 @@ fn weigh(policy: &ScalePolicy, state: &mut ScalingState, signals: &Signals, now:
     let promised = promise.map_or(0.0, |promise| outlook.steady(promise.per_second, planned));
     let up = outlook.need(signals, planned);
     let down = outlook.need(signals, planned * SHRINK_SHARE);
-    let instances = |slots| instances(slots, signals.slots);
+    let usable = state.usable_slots(policy, signals.slots);
+    // Apart on devices of their own, sequences slow each other less; on the same one they do as in one instance.
+    let apart = instances(outlook.offered(), usable).min(signals.devices);
+    let instances = |slots| instances(slots, signals.slots.into()).max(apart);
     let wanted = instances(up.slots.max(promised)).max(u32::from(signals.demand() > 0));
     let calm = state.evenness.is_calm(now, outlook.offered(), outlook.error());
     let hold_time = signals.load.further.max(policy.scale_down_after);
     state.needed.push(now, wanted.max(instances(down.slots)), hold_time);
 
-    let live = signals.live();
-    if live < policy.min_instances {
-        return Decision {
-            target_instances: policy.min_instances.max(wanted.min(policy.max_instances)),
-            reason: Reason::BelowMinimum,
-        };
+    let (live, least) = (signals.live(), state.least(policy));
+    if live < least {
+        let target_instances = least.max(wanted.min(policy.max_instances));
+        return Decision { target_instances, reason: state.below(least) };
     }
     if live == 0 && signals.demand() == 0 && promise.is_none() {
         return hold(policy, signals);
     }
-    let waits = signals.queue.oldest_wait > policy.target_queue_wait / 2;
-    if calm && live > 0 && promise.is_none() && !waits && signals.demand() > 0 {
+    let waits = signals.queue.oldest_wait > state.wait(policy) / 2;
+    if calm && live >= apart.max(1) && promise.is_none() && !waits && signals.demand() > 0 {
         return hold(policy, signals);
     }
     if wanted > live {
-        let reason = why(signals, &outlook, up, promise.filter(|_| promised >= up.slots));
+        let full = self::instances(up.slots.max(promised), signals.slots.into());
+        let reason = match state.pace.mean().filter(|_| full <= live) {
+            Some((itl, batch)) => Reason::ItlHigh { itl, batch, usable },
+            None => why(signals, &outlook, up, promise.filter(|_| promised >= up.slots)),
+        };
         return grow(policy, live, wanted, reason);
     }
-    if promise.is_none() && signals.starting == 0 && live > policy.min_instances {
+    if promise.is_none() && signals.starting == 0 && live > least {
         let idle = state.idle(now);
-        let worth = cold_start_worth(policy, signals);
+        let worth = cold_start_worth(policy, signals, state.wait(policy));
         if idle > state.gaps.keep_for(signals.load.first.max(policy.scale_down_after), worth) {
-            return Decision { target_instances: policy.min_instances, reason: Reason::Idle { idle } };
+            return Decision { target_instances: least, reason: Reason::Idle { idle } };
         }
     }
     match state.needed.peak_over(hold_time, now) {
         // The last one stays until the model is idle: to load weights costs more than another context.
-        Some(needed) if !calm && needed.max(policy.min_instances).max(1) < live && signals.starting == 0 => {
-            Decision {
-                target_instances: needed.max(policy.min_instances).max(1),
-                reason: Reason::LoadFell { needed, over: hold_time },
-            }
-        }
+        Some(needed) if !calm && needed.max(least).max(1) < live && signals.starting == 0 => Decision {
+            target_instances: needed.max(least).max(1),
+            reason: Reason::LoadFell { needed, over: hold_time },
+        },
         _ => hold(policy, signals),
     }
 }
@@ -167,16 +176,15 @@ fn hold(policy: &ScalePolicy, signals: &Signals) -> Decision {
     clippy::cast_sign_loss,
     reason = "a saturating cast of a positive number"
 )]
-fn instances(slots: f64, of_instance: u32) -> u32 {
+fn instances(slots: f64, of_instance: f64) -> u32 {
     let slack = (slots * DEADBAND).max(DEADBAND_SLOTS);
-    ((slots - slack) / f64::from(of_instance)).ceil().max(0.0) as u32
+    ((slots - slack) / of_instance).ceil().max(0.0) as u32
 }
 
 /// For how long an idle instance costs as much as a cold start. A load that is faster than requests may wait makes nobody
 /// late, and counts in proportion.
-fn cold_start_worth(policy: &ScalePolicy, signals: &Signals) -> Duration {
-    let load = signals.load.first;
-    let late = load.as_secs_f64() / policy.target_queue_wait.as_secs_f64().max(1e-3);
+fn cold_start_worth(policy: &ScalePolicy, signals: &Signals, wait: Duration) -> Duration {
+    let late = signals.load.first.as_secs_f64() / wait.as_secs_f64().max(1e-3);
     policy.idle_unload_after.mul_f64(late.min(1.0))
 }
 

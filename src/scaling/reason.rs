@@ -38,8 +38,25 @@ pub enum Reason {
         /// From repeat to repeat.
         period: Duration,
     },
+    /// The tokens of answers come too far apart, and on another device they would not.
+    ItlHigh {
+        /// How far they come apart, on average.
+        itl: Duration,
+        /// Sequences that shared an instance meanwhile, on average.
+        batch: f64,
+        /// Sequences that can.
+        usable: f64,
+    },
     /// Fewer than `min_instances`.
-    BelowMinimum,
+    BelowMinimum {
+        /// `min_instances`.
+        min_instances: u32,
+    },
+    /// Fewer than an entry of the schedule asks for at this time.
+    Schedule {
+        /// The entry's `min_instances`.
+        min_instances: u32,
+    },
     /// More are needed, and `max_instances` is reached.
     AtMaximum {
         /// `max_instances`.
@@ -117,7 +134,9 @@ impl Reason {
             Self::LoadHigh { .. } => "load_high",
             Self::Backlog { .. } => "backlog",
             Self::Forecast { .. } => "forecast",
-            Self::BelowMinimum => "below_minimum",
+            Self::ItlHigh { .. } => "itl_high",
+            Self::BelowMinimum { .. } => "below_minimum",
+            Self::Schedule { .. } => "schedule",
             Self::AtMaximum { .. } => "at_maximum",
             Self::NoHeadroom { .. } => "no_headroom",
             Self::MakingRoom { .. } => "making_room",
@@ -148,7 +167,15 @@ impl fmt::Display for Reason {
             Self::Forecast { rate, period } => {
                 write!(f, "{rate:.2} requests/s are due, as every {} s", period.as_secs())
             }
-            Self::BelowMinimum => write!(f, "below min_instances"),
+            Self::ItlHigh { itl, batch, usable } => write!(
+                f,
+                "tokens come {:.0} ms apart with {batch:.1} sequences in an instance; {usable} would keep the target",
+                itl.as_secs_f64() * 1e3
+            ),
+            Self::BelowMinimum { min_instances } => write!(f, "below min_instances ({min_instances})"),
+            Self::Schedule { min_instances } => {
+                write!(f, "the schedule asks for {min_instances} at this time")
+            }
             Self::AtMaximum { max_instances } => write!(f, "at max_instances ({max_instances})"),
             Self::NoHeadroom { needed, available } => {
                 write!(f, "no headroom: needs {needed}, {available} may be taken")

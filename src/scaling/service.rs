@@ -7,9 +7,8 @@ use std::time::Duration;
 
 /// Completions over which the mean forgets.
 const MEMORY: f64 = 2000.0;
-/// A request's time before any has ended: a few hundred tokens at tens of tokens a second. It counts as one
-/// completion.
-const PRIOR_SECONDS: f64 = 2.0;
+/// A request's time before any has ended: a few hundred tokens at tens of tokens a second.
+const PRIOR: Duration = Duration::from_secs(2);
 
 /// Mean time that a request holds a slot.
 #[derive(Clone, Copy, Debug)]
@@ -20,11 +19,17 @@ pub struct Service {
 
 impl Default for Service {
     fn default() -> Self {
-        Self { slot_seconds: PRIOR_SECONDS, completions: 1.0 }
+        Self::guessed(PRIOR)
     }
 }
 
 impl Service {
+    /// A guess that counts as one completion.
+    #[must_use]
+    pub fn guessed(time: Duration) -> Self {
+        Self { slot_seconds: time.as_secs_f64(), completions: 1.0 }
+    }
+
     /// Adds what was served since the last call.
     pub fn push(&mut self, slot_time: Duration, completions: u32) {
         let keep = (-f64::from(completions) / MEMORY).exp();

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use super::Signals;
 use super::budget::Budget;
+use super::calendar::Calendar;
 use super::evenness::Evenness;
 use super::keep::Gaps;
 use super::need::Outlook;
+use super::pace::Pace;
 use super::rate::Arrivals;
+use super::reason::Reason;
 use super::season::{Promise, Season};
 use super::service::Service;
 use super::window::PeakWindow;
@@ -35,6 +38,10 @@ const LAG_MAX: f64 = 64.0;
 pub struct ScalingState {
     arrivals: Arrivals,
     service: Service,
+    /// From slot to first token.
+    prefill: Service,
+    pub(super) pace: Pace,
+    calendar: Calendar,
     hours: Season,
     days: Season,
     pub(super) budget: Budget,
@@ -51,6 +58,11 @@ pub struct ScalingState {
     weighed: Option<Timestamp>,
 }
 
+/// Time to a first token before any came.
+const PREFILL_PRIOR: Duration = Duration::from_millis(100);
+/// The shortest wait that is aimed at where prompts alone take as long as a first token may.
+const LEAST_WAIT: Duration = Duration::from_millis(50);
+
 /// Least time between two looks at everything. More looks at the same noise would cross thresholds more often.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -59,6 +71,9 @@ impl Default for ScalingState {
         Self {
             arrivals: Arrivals::default(),
             service: Service::default(),
+            prefill: Service::guessed(PREFILL_PRIOR),
+            pace: Pace::default(),
+            calendar: Calendar::default(),
             hours: Season::new(HOURS.0, HOURS.1),
             days: Season::new(DAYS.0, DAYS.1),
             budget: Budget::default(),
@@ -79,6 +94,32 @@ impl ScalingState {
         now.since(self.last_demand.unwrap_or_default())
     }
 
+    /// The fewest instances now: those of the schedule, if it has an entry, or of the policy.
+    #[must_use]
+    pub fn least(&self, policy: &ScalePolicy) -> u32 {
+        self.calendar.scheduled().unwrap_or(policy.min_instances)
+    }
+
+    /// Why there are that many at least.
+    pub(super) fn below(&self, least: u32) -> Reason {
+        match self.calendar.scheduled() {
+            Some(min_instances) => Reason::Schedule { min_instances },
+            None => Reason::BelowMinimum { min_instances: least },
+        }
+    }
+
+    /// How long a request may wait for its slot: the policy's target, and what prompts leave of that for first tokens.
+    pub(super) fn wait(&self, policy: &ScalePolicy) -> Duration {
+        let Some(ttft) = policy.target_ttft else { return policy.target_queue_wait };
+        let left = ttft.saturating_sub(Duration::from_secs_f64(self.prefill.mean()));
+        policy.target_queue_wait.min(left.max(LEAST_WAIT))
+    }
+
+    /// Sequences that can share an instance, by how far apart their tokens may come.
+    pub(super) fn usable_slots(&self, policy: &ScalePolicy, slots: u32) -> f64 {
+        policy.target_itl.map_or(slots.into(), |target| self.pace.slots(target, slots))
+    }
+
     /// Whether it is time to weigh everything again; then it is done now.
     pub(super) fn is_due(&mut self, now: Timestamp) -> bool {
         let due = self.weighed.is_none_or(|last| now.since(last) >= LOOK_INTERVAL);
@@ -91,6 +132,10 @@ impl ScalingState {
     /// Takes in what happened since the last decision.
     pub(super) fn observe(&mut self, policy: &ScalePolicy, signals: &Signals, now: Timestamp) {
         let flow = &signals.queue.flow;
+        self.calendar.turn_to(policy, signals.wall_clock);
+        self.prefill.push(flow.prefill_time, flow.first_tokens);
+        let batch = f64::from(signals.queue.in_flight) / f64::from(signals.ready.max(1));
+        self.pace.push(flow.gaps, flow.decode_time, batch.max(1.0));
         self.arrivals.push(now, flow.arrivals);
         let per_second = self.arrivals.rate(now).per_second;
         self.evenness.push(now, flow.arrivals, per_second);
@@ -127,7 +172,7 @@ impl ScalingState {
             service: self.service.mean(),
             completions: self.service.seen(),
             load_time,
-            wait: policy.target_queue_wait.as_secs_f64(),
+            wait: self.wait(policy).as_secs_f64(),
         }
     }
 
@@ -139,7 +184,7 @@ impl ScalingState {
         signals: &Signals,
         outlook: &Outlook,
     ) -> Option<Promise> {
-        if !policy.forecast || signals.load.further <= policy.target_queue_wait {
+        if !policy.forecast || signals.load.further <= self.wait(policy) {
             return None;
         }
         let promise = |season: &Season| season.promise(signals.load.further, outlook.rate.per_second);

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::policy::Quality;
+use crate::policy::{Quality, Schedule};
 use crate::view::Flow;
 
 const SLOTS: u32 = 4;
@@ -13,7 +13,10 @@ fn policy(min_instances: u32, max_instances: u32) -> ScalePolicy {
     ScalePolicy {
         min_instances,
         max_instances,
+        schedule: Schedule::default(),
         target_queue_wait: Duration::from_millis(1500),
+        target_ttft: None,
+        target_itl: None,
         late_share: 0.01,
         scale_down_after: Duration::from_secs(5),
         idle_unload_after: Duration::from_secs(60),
@@ -33,7 +36,16 @@ fn signals(depth: u32, wait_ms: u64, in_flight: u32, ready: u32, starting: u32) 
         flow: Flow { arrivals: depth + in_flight, ..Flow::default() },
     };
     let load = LoadTimes { first: Duration::from_secs(8), further: Duration::from_secs(2) };
-    Signals { queue, ready, starting, starting_age: Duration::ZERO, slots: SLOTS, load }
+    Signals {
+        queue,
+        ready,
+        starting,
+        starting_age: Duration::ZERO,
+        slots: SLOTS,
+        load,
+        devices: 1,
+        wall_clock: jiff::Timestamp::UNIX_EPOCH,
+    }
 }
 
 /// The same, and nobody came since the last look.
@@ -83,6 +95,68 @@ fn everything_is_weighed_four_times_a_second_but_a_cold_start_at_once() {
     assert_eq!(at(260, signals(1, 10, 0, 0, 0)).1, "cold_start");
 }
 
+#[test]
+fn a_schedule_sets_the_minimum_by_the_clock() {
+    let mut policy = policy(1, 4);
+    policy.schedule.add("50 8 * * mon-fri UTC", 3).unwrap();
+    policy.schedule.add("0 18 * * mon-fri UTC", 0).unwrap();
+    let mut state = ScalingState::default();
+    let mut at = |time: &str, seconds: u64, ready| {
+        let seen = Signals { wall_clock: time.parse().unwrap(), ..signals(0, 0, 0, ready, 0) };
+        let decision = decide(&policy, &mut state, &seen, Timestamp::from_millis(seconds * 1000));
+        (decision.target_instances, decision.reason.name())
+    };
+    assert_eq!(at("2026-11-26T08:49:59Z", 1, 0), (0, "steady"));
+    assert_eq!(at("2026-11-26T08:50:00Z", 2, 0), (3, "schedule"));
+    assert_eq!(at("2026-11-26T17:59:59Z", 33_000, 3), (3, "steady"));
+    assert_eq!(at("2026-11-26T18:00:00Z", 33_001, 3), (0, "idle"));
+    // The clock was set back.
+    assert_eq!(at("2026-11-26T17:00:00Z", 33_002, 0), (3, "schedule"));
+}
+
+#[test]
+fn prompts_leave_less_of_a_first_tokens_time_for_the_wait() {
+    let mut policy = policy(0, 4);
+    policy.target_ttft = Some(Duration::from_secs(1));
+    let mut state = ScalingState::default();
+    let mut wait_after = |prefill_ms| {
+        let mut seen = signals(0, 0, 1, 1, 0);
+        seen.queue.flow.first_tokens = 10_000;
+        seen.queue.flow.prefill_time = Duration::from_millis(prefill_ms) * 10_000;
+        decide(&policy, &mut state, &seen, Timestamp::from_millis(1));
+        state.wait(&policy).as_millis()
+    };
+    assert!((595..=600).contains(&wait_after(400)));
+    assert_eq!(wait_after(5000), 50);
+}
+
+#[test]
+fn tokens_too_far_apart_need_another_device_where_there_is_one() {
+    let mut policy = policy(0, 4);
+    policy.target_itl = Some(Duration::from_millis(30));
+    // Two requests a second, of two seconds each.
+    let target = |devices, itl_ms| {
+        let mut state = ScalingState::default();
+        let mut seen = Signals { devices, slots: 8, ..signals(0, 0, 4, 1, 0) };
+        let second = Flow {
+            arrivals: 2,
+            completions: 2,
+            slot_time: Duration::from_secs(4),
+            gaps: 100,
+            decode_time: Duration::from_millis(itl_ms) * 100,
+            ..Flow::default()
+        };
+        seen.queue.flow = second;
+        let decide = |at: u64| decide(&policy, &mut state, &seen, Timestamp::from_millis(at * 1000));
+        let last = (1..=100).map(decide).last().unwrap();
+        (last.target_instances, last.reason.name())
+    };
+    // Four sequences share an instance; two could.
+    assert_eq!(target(2, 60), (2, "itl_high"));
+    assert_eq!(target(1, 60), (1, "steady"));
+    assert_eq!(target(4, 29), (1, "steady"));
+}
+
 /// Decides four times a second; gives the times at which the target fell.
 fn falls(
     policy: &ScalePolicy,
@@ -99,7 +173,8 @@ fn falls(
         // Requests of one second each.
         let come = in_flight / 4 + u32::from(tick % 4 < u64::from(in_flight % 4));
         let slot_time = Duration::from_millis(250) * in_flight;
-        seen.queue.flow = Flow { arrivals: come, completions: come, started: come, late: 0, slot_time };
+        seen.queue.flow =
+            Flow { arrivals: come, completions: come, started: come, slot_time, ..Flow::default() };
         let decision = decide(policy, &mut state, &seen, now);
         if decision.target_instances < ready {
             falls.push((tick / 4, decision.target_instances, decision.reason.name()));
@@ -137,6 +212,7 @@ proptest! {
                 started: flow / 2,
                 late: flow / 5,
                 slot_time: Duration::from_millis(wait),
+                ..Flow::default()
             };
             seen.load.first = Duration::from_millis(wait * 12);
             let live = ready + starting;

@@ -111,11 +111,7 @@ mod tests {
             prompt_tokens: 8000,
             answer_tokens: 50,
         };
-        Trace {
-            name: "t".into(),
-            requests: arrivals.iter().map(request).collect(),
-            length: Duration::from_secs(1000),
-        }
+        Trace::new("t", arrivals.iter().map(request).collect(), Duration::from_secs(1000))
     }
 
     /// Requests of 2 s, instances of 2 slots, loads of 8 s.

@@ -73,7 +73,12 @@ impl World<'_> {
                 deficit: ByteCount::ZERO,
             }
         });
-        Observation { devices: devices.collect(), models, cpu_threads: 1 }
+        Observation {
+            devices: devices.collect(),
+            models,
+            cpu_threads: 1,
+            wall_clock: self.trace.wall_clock(now),
+        }
     }
 
     pub(super) fn start(&mut self, at: usize, variant: usize, devices: DeviceSet) {
@@ -101,7 +106,7 @@ impl World<'_> {
             stale: false,
         };
         self.next_id += 1;
-        let engine = Engine::new(service, policy.slots, policy.engine.batch_tokens, policy.engine.target_itl);
+        let engine = Engine::new(service, policy.slots, policy.engine.batch_tokens, policy.scale.target_itl);
         self.events.push(Reverse((ready_at, view.id, at)));
         model.instances.push(Instance { view, born: self.now, ready_at, engine });
     }
@@ -117,5 +122,27 @@ impl World<'_> {
                 model.instances.remove(index);
             }
         }
+    }
+
+    /// Instances that have work.
+    pub(super) fn busy(&self) -> u32 {
+        let all = self.models.iter().flat_map(|model| &model.instances);
+        count(all.filter(|instance| instance.view.leased > 0).count())
+    }
+
+    /// A stretch of the replay ends.
+    pub(super) fn close_moment(&mut self) {
+        let mut moment = self.filling.close();
+        moment.ready = vec![0; self.machine.services.len()];
+        for instance in self.models.iter().flat_map(|model| &model.instances) {
+            match instance.view.state {
+                InstanceState::Starting => moment.starting += 1,
+                _ => moment.ready[instance.view.variant] += 1,
+            }
+        }
+        moment.bytes = self.held(None).0;
+        // Those who wait from one stretch to the next wait in both.
+        self.filling.moment.waiting = self.models.iter().map(|model| count(model.queue.len())).sum();
+        self.outcome.moments.push(moment);
     }
 }

@@ -86,7 +86,7 @@ impl Shape {
         loop {
             at += random.exponential(1.0 / (self.highest() * scale));
             if at >= length {
-                return Trace { name: self.name().to_owned(), requests, length: seconds(length) };
+                return Trace::new(self.name(), requests, seconds(length));
             }
             if random.unit() * self.highest() > self.rate(at, length) {
                 continue;

@@ -4,6 +4,7 @@ use std::io::BufRead;
 use std::time::Duration;
 
 use jiff::civil::DateTime;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::service::seconds;
@@ -30,6 +31,8 @@ pub struct Trace {
     pub requests: Vec<Request>,
     /// How long it is; no request comes later.
     pub length: Duration,
+    /// When it began, for schedules.
+    pub began: Timestamp,
 }
 
 /// What is wrong with a trace.
@@ -67,6 +70,9 @@ pub enum TraceError {
 /// A request as a line of JSON; other keys are ignored, so that a server's request log can be read.
 #[derive(Deserialize)]
 struct Line {
+    /// When it came: a server's log has that apart from when the line was written.
+    #[serde(default)]
+    arrived: Option<serde_json::Value>,
     timestamp: serde_json::Value,
     #[serde(alias = "context_tokens", alias = "ContextTokens")]
     prompt_tokens: u32,
@@ -76,7 +82,26 @@ struct Line {
     model: Option<String>,
 }
 
+/// 1 January 2024, UTC.
+const MONDAY: Timestamp = Timestamp::constant(1_704_067_200, 0);
+/// Seconds that are more than this are since 1970, others since whenever.
+const EPOCH_SECONDS: f64 = 1e9;
+
 impl Trace {
+    /// A trace of this length that begins on some Monday at midnight, UTC.
+    #[must_use]
+    pub fn new(name: &str, requests: Vec<Request>, length: Duration) -> Self {
+        Self { name: name.to_owned(), requests, length, began: MONDAY }
+    }
+
+    /// Date and time of day of a time since its beginning.
+    #[must_use]
+    pub fn wall_clock(&self, since: crate::units::Timestamp) -> Timestamp {
+        self.began
+            .saturating_add(SignedDuration::try_from(since.since_start()).unwrap_or(SignedDuration::MAX))
+            .unwrap_or(Timestamp::MAX)
+    }
+
     /// Reads CSV (`timestamp, context tokens, generated tokens`, as in the Azure LLM inference traces) or JSON lines.
     /// Timestamps are seconds or dates; they need not be in order. `models`: the policy's; a request that names none
     /// of them goes to the first.
@@ -113,7 +138,11 @@ impl Trace {
         // Seconds since 1970 have seven digits for what is below one.
         let since_first = |at: f64| seconds(((at - first) * 1e6).round() / 1e6);
         let requests = found.into_iter().map(|(at, request)| Request { at: since_first(at), ..request });
-        Ok(Self { name: name.to_owned(), requests: requests.collect(), length: since_first(last) })
+        let began = Some(first).filter(|first| *first > EPOCH_SECONDS);
+        let began = began
+            .and_then(|first| Timestamp::UNIX_EPOCH.checked_add(SignedDuration::from_secs_f64(first)).ok());
+        let trace = Self::new(name, requests.collect(), since_first(last));
+        Ok(Self { began: began.unwrap_or(trace.began), ..trace })
     }
 
     /// Its part from `from` to `to`, as a trace of its own.
@@ -125,6 +154,7 @@ impl Trace {
             name: self.name.clone(),
             requests: requests.collect(),
             length: to.min(self.length).saturating_sub(from),
+            began: self.wall_clock(crate::units::Timestamp::new(from)),
         }
     }
 }
@@ -158,7 +188,7 @@ fn json(line: &str, models: &[&str]) -> Result<Option<(f64, Request)>, String> {
         return Ok(None);
     }
     let line: Line = serde_json::from_value(value).map_err(|error| error.to_string())?;
-    let at = match &line.timestamp {
+    let at = match line.arrived.as_ref().unwrap_or(&line.timestamp) {
         serde_json::Value::Number(number) => number.as_f64().ok_or("a timestamp that is no time")?,
         serde_json::Value::String(text) => time(text)?,
         other => return Err(format!("expected a timestamp in seconds or a date, got {other}")),
@@ -210,6 +240,15 @@ mod tests {
                     {\"level\": \"INFO\", \"message\": \"listening\"}\n\
                     {\"timestamp\": 9, \"fields\": {\"prompt_tokens\": 7, \"completion_tokens\": 8, \"model\": \"?\"}}\n";
         assert_eq!(brief(&read(json).unwrap()), [(0, 0, 1, 2), (500, 1, 3, 4), (4000, 0, 7, 8)]);
+        // A server's log: what was refused before its tokens were counted is left out.
+        let log = "{\"timestamp\": \"2026-11-26T09:00:09Z\", \"arrived\": \"2026-11-26T09:00:04.5Z\", \"prompt_tokens\": 3, \"completion_tokens\": 4}\n\
+                   {\"timestamp\": \"2026-11-26T09:00:05Z\", \"arrived\": \"2026-11-26T09:00:01.5Z\", \"prompt_tokens\": 1, \"completion_tokens\": 0}\n\
+                   {\"timestamp\": \"2026-11-26T09:00:05Z\", \"arrived\": \"2026-11-26T09:00:01.5Z\", \"completion_tokens\": 0, \"outcome\": \"rejected\"}\n";
+        let log = read(log).unwrap();
+        assert_eq!(brief(&log), [(0, 0, 1, 0), (3000, 0, 3, 4)]);
+        let clock =
+            |seconds: u64| log.wall_clock(crate::units::Timestamp::from_millis(seconds * 1000)).to_string();
+        assert_eq!((clock(0), clock(60)), ("2026-11-26T09:00:01.5Z".into(), "2026-11-26T09:01:01.5Z".into()));
         let half = trace.part(Duration::from_secs(1), Duration::from_secs(3));
         assert_eq!((brief(&half), half.length), (vec![(320, 0, 1, 2)], Duration::from_secs(2)));
     }

@@ -1,7 +1,7 @@
 //! A host in virtual time: requests come, wait, are served; instances load and go.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +60,13 @@ pub(super) struct Model {
     pub in_flight: u32,
     pub peak_demand: u32,
     pub flow: FlowMeter,
+    under_way: HashMap<Number, UnderWay>,
+}
+
+/// When a request got its slot, and its first token.
+struct UnderWay {
+    leased: Timestamp,
+    first: Timestamp,
 }
 
 impl Model {
@@ -79,14 +86,14 @@ pub(super) type Event = Reverse<(Timestamp, InstanceId, usize)>;
 /// The host.
 pub(super) struct World<'a> {
     pub(super) machine: &'a Machine,
-    trace: &'a Trace,
+    pub(super) trace: &'a Trace,
     slo: Slo,
     pub(super) models: Vec<Model>,
     pub(super) events: BinaryHeap<Event>,
     pub(super) now: Timestamp,
     pub(super) next_id: u64,
-    outcome: Outcome,
-    filling: Filling,
+    pub(super) outcome: Outcome,
+    pub(super) filling: Filling,
     told: Vec<Told>,
 }
 
@@ -99,6 +106,7 @@ impl<'a> World<'a> {
             in_flight: 0,
             peak_demand: 0,
             flow: FlowMeter::default(),
+            under_way: HashMap::new(),
         };
         let stretch = (trace.length / MOMENTS).max(Duration::from_secs(1));
         Self {
@@ -222,8 +230,9 @@ impl<'a> World<'a> {
         instance.engine.admit(job, service, service.slowdown(busy), self.now);
         model.in_flight += 1;
         let waited = self.now.since(Timestamp::new(request.at));
-        model.flow.waited(waited, model.policy.scale.target_queue_wait);
+        model.flow.waited(waited, true, &model.policy.scale);
         model.flow.taken(self.now);
+        model.under_way.insert(number, UnderWay { leased: self.now, first: self.now });
         let (id, next) = (instance.view.id, instance.engine.next());
         if next != before {
             self.events.extend(next.map(|next| Reverse((next, id, at))));
@@ -232,12 +241,6 @@ impl<'a> World<'a> {
             self.outcome.waited(waited);
         }
         true
-    }
-
-    /// Instances that have work.
-    fn busy(&self) -> u32 {
-        let all = self.models.iter().flat_map(|model| &model.instances);
-        count(all.filter(|instance| instance.view.leased > 0).count())
     }
 
     /// An instance is ready, or tells something.
@@ -275,8 +278,20 @@ impl<'a> World<'a> {
                         self.outcome.first_token(ttft, self.slo);
                     }
                     self.filling.first_token(ttft);
+                    let model = &mut self.models[at];
+                    if let Some(under_way) = model.under_way.get_mut(&number) {
+                        under_way.first = self.now;
+                        model.flow.first_token(ttft, self.now.since(under_way.leased), &model.policy.scale);
+                    }
                 }
-                Told::Done(_) => freed += 1,
+                Told::Done(number) => {
+                    freed += 1;
+                    let gaps = self.trace.requests[number as usize].answer_tokens.saturating_sub(1);
+                    let model = &mut self.models[at];
+                    if let Some(UnderWay { first, .. }) = model.under_way.remove(&number) {
+                        model.flow.decoded(gaps, self.now.since(first));
+                    }
+                }
             }
         }
         self.told = told;
@@ -313,7 +328,7 @@ impl<'a> World<'a> {
             while model.queue.oldest_wait(self.now) > model.policy.queue.timeout {
                 let gave_up = model.queue.pop();
                 let came = gave_up.map(|number| self.trace.requests[number as usize].at);
-                model.flow.waited(model.policy.queue.timeout, model.policy.scale.target_queue_wait);
+                model.flow.waited(model.policy.queue.timeout, false, &model.policy.scale);
                 self.outcome.refused += u64::from(came >= Some(self.slo.from));
             }
         }
@@ -366,20 +381,5 @@ impl<'a> World<'a> {
             let instances: usize = self.models.iter().map(|model| model.instances.len()).sum();
             self.outcome.peak_instances = self.outcome.peak_instances.max(count(instances));
         }
-    }
-
-    fn close_moment(&mut self) {
-        let mut moment = self.filling.close();
-        moment.ready = vec![0; self.machine.services.len()];
-        for instance in self.models.iter().flat_map(|model| &model.instances) {
-            match instance.view.state {
-                InstanceState::Starting => moment.starting += 1,
-                _ => moment.ready[instance.view.variant] += 1,
-            }
-        }
-        moment.bytes = self.held(None).0;
-        // Those who wait from one stretch to the next wait in both.
-        self.filling.moment.waiting = self.models.iter().map(|model| count(model.queue.len())).sum();
-        self.outcome.moments.push(moment);
     }
 }

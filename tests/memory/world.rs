@@ -227,7 +227,7 @@ impl World {
                     .filter(|i| i.view.state == InstanceState::Ready && i.view.leased < i.view.slots);
                 let Some(instance) = free.min_by_key(|i| i.view.leased) else { break };
                 let waited = STEP * u32::try_from(now - waiting.remove(0)).unwrap();
-                self.flows[model].waited(waited, self.policies[model].scale.target_queue_wait);
+                self.flows[model].waited(waited, true, &self.policies[model].scale);
                 self.flows[model].taken(time);
                 instance.busy_until.push(now + 2 + self.random.below(8));
                 instance.view.leased += 1;
@@ -279,7 +279,12 @@ impl World {
                 deficit: if missing > headroom.fraction(0.5) { missing } else { ByteCount::ZERO },
             }
         });
-        Observation { models: models.collect(), devices: devices.collect(), cpu_threads: 16 }
+        Observation {
+            models: models.collect(),
+            devices: devices.collect(),
+            cpu_threads: 16,
+            wall_clock: jiff::Timestamp::UNIX_EPOCH,
+        }
     }
 
     /// Bytes that instances in such states hold on a device, their weights once.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
+use jiff::Timestamp;
+
 use crate::sim::Shape;
 use crate::units::ByteCount;
 
@@ -27,6 +29,10 @@ pub(in crate::cli) struct SimulateArguments {
     /// Times the rate of made-up traffic.
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = positive)]
     pub rate: f64,
+    /// When the traffic begins, such as 2026-11-30T08:00Z, for what the policy schedules [default: as recorded; without
+    /// dates, a Monday at midnight, UTC].
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub begins: Option<Timestamp>,
     /// Seconds without requests at the end, to see how the pool goes down.
     #[arg(long, value_name = "S", default_value_t = 0.0, value_parser = seconds)]
     pub tail_seconds: f64,
@@ -93,6 +99,10 @@ fn positive(text: &str) -> Result<f64, String> {
 fn share(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number: &f64| *number > 0.0 && *number <= 1.0);
     number.ok_or_else(|| "expected a number above 0, and at most 1".to_owned())
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "expected a date with time and zone, such as 2026-11-30T08:00Z".to_owned())
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

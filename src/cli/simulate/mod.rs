@@ -35,6 +35,7 @@ pub(super) fn run(arguments: &SimulateArguments) -> anyhow::Result<ExitCode> {
     };
     let policies = adjusted(&policy, arguments);
     let mut trace = trace(arguments, &policies)?;
+    trace.began = arguments.begins.unwrap_or(trace.began);
     trace.length += Duration::from_secs_f64(arguments.tail_seconds);
     let machine = machine(arguments, &policy)?;
     let slo = Slo {

@@ -43,6 +43,7 @@ impl Controller {
             models: models.collect(),
             devices: self.setup.devices.iter().map(|device| self.device_view(*device)).collect(),
             cpu_threads: self.setup.cpu_threads,
+            wall_clock: jiff::Timestamp::now(),
         }
     }
 

@@ -1,7 +1,6 @@
 //! The section `engine`, and the sampling defaults that belong to it.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use super::{MODEL, check_model, faults, parse};
 use crate::policy::{
@@ -25,7 +24,6 @@ fn an_absent_or_empty_section_has_the_defaults() {
         batch_tokens: 512,
         kv_cache_type: KvCacheType::F16,
         flash_attention: FlashAttention::Auto,
-        target_itl: None,
         context_overflow: ContextOverflow::Refuse,
         prefix_cache: PrefixCachePolicy { enabled: true, host_bytes: ByteCount::from_mib(256) },
         pooling: None,
@@ -38,7 +36,7 @@ fn an_absent_or_empty_section_has_the_defaults() {
 #[test]
 fn every_key_arrives_as_it_is_written() {
     let line = "engine: {gpu_layers: 0, split: row, threads: 3, batch_tokens: 8192, kv_cache_type: q4_0, flash_attention: on, \
-                target_itl_ms: 40, context_overflow: shift, prefix_cache: {enabled: false, host_memory: 0}, pooling: last}";
+                context_overflow: shift, prefix_cache: {enabled: false, host_memory: 0}, pooling: last}";
     let expected = EnginePolicy {
         gpu_layers: Some(0),
         split: Split::Row,
@@ -46,7 +44,6 @@ fn every_key_arrives_as_it_is_written() {
         batch_tokens: 8192,
         kv_cache_type: KvCacheType::Q4_0,
         flash_attention: FlashAttention::On,
-        target_itl: Some(Duration::from_millis(40)),
         context_overflow: ContextOverflow::Shift,
         prefix_cache: PrefixCachePolicy { enabled: false, host_bytes: ByteCount::ZERO },
         pooling: Some(Pooling::Last),
@@ -81,7 +78,6 @@ fn values_outside_their_range_name_the_range() {
         ("batch_tokens: 31", "batch_tokens: expected a whole number from 32 to 8192, got 31"),
         ("kv_cache_type: q5_1", "kv_cache_type: expected f16, q8_0 or q4_0, got \"q5_1\""),
         ("flash_attention: 1", "flash_attention: expected auto, on or off, got 1"),
-        ("target_itl_ms: 0", "target_itl_ms: expected a whole number from 1 to 60000, got 0"),
         ("context_overflow: drop", "context_overflow: expected refuse, truncate or shift, got \"drop\""),
         ("pooling: max", "pooling: expected mean, cls, last or rank, got \"max\""),
         ("layers: 1", "layers: unknown key; did you mean `gpu_layers`?"),

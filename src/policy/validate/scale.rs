@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::schedule::schedule;
 use super::{DAY_MS, HOUR_MS};
 use crate::policy::error::Faults;
 use crate::policy::path::YamlPath;
@@ -41,12 +42,14 @@ pub(super) fn model_devices(
     devices.into_iter().collect::<Option<Vec<_>>>().map(Some)
 }
 
-pub(super) fn scale(raw: &RawScale, at: YamlPath, faults: &mut Faults) -> Option<ScalePolicy> {
-    let mut section = Section::new(at, faults);
+pub(super) fn scale(raw: &RawScale, at: &YamlPath, faults: &mut Faults) -> Option<ScalePolicy> {
+    let mut section = Section::new(at.clone(), faults);
     let min = section.count("min_instances", raw.min_instances.as_ref(), 0, 0..=1024);
     let max = section.count("max_instances", raw.max_instances.as_ref(), 4, 1..=1024);
     let wait_ms =
         section.whole("target_queue_wait_ms", raw.target_queue_wait_ms.as_ref(), 1_500, 1..=HOUR_MS);
+    let ttft_ms = section.whole("target_ttft_ms", raw.target_ttft_ms.as_ref(), 0, 1..=HOUR_MS);
+    let itl_ms = section.whole("target_itl_ms", raw.target_itl_ms.as_ref(), 0, 1..=60_000);
     let late_share = section.number("late_share", raw.late_share.as_ref(), 0.01, from_to(0.0001, 0.5));
     let down_ms =
         section.whole("scale_down_after_ms", raw.scale_down_after_ms.as_ref(), 5_000, 0..=7 * DAY_MS);
@@ -66,10 +69,17 @@ pub(super) fn scale(raw: &RawScale, at: YamlPath, faults: &mut Faults) -> Option
         ("scale_down_after_ms", raw.scale_down_after_ms.is_some(), down_ms),
         ("idle_unload_after_ms", raw.idle_unload_after_ms.is_some(), unload_ms),
     );
+    let schedule = schedule(raw.schedule.as_deref(), max, &at.key("schedule"), faults);
+    // What a key without a default has is outside of its range.
+    let given = |ms: u64| Some(ms).filter(|ms| *ms > 0).map(Duration::from_millis);
     Some(ScalePolicy {
         min_instances: min?,
         max_instances: max?,
-        target_queue_wait: Duration::from_millis(wait_ms?),
+        schedule: schedule?,
+        target_queue_wait: given(if raw.target_queue_wait_ms.is_none() { ttft_ms? } else { 0 })
+            .unwrap_or(Duration::from_millis(wait_ms?)),
+        target_ttft: given(ttft_ms?),
+        target_itl: given(itl_ms?),
         late_share: late_share?,
         scale_down_after: Duration::from_millis(down_ms?),
         idle_unload_after: Duration::from_millis(unload_ms?),

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::arguments::EngineArguments;
 use crate::catalog::CatalogVariant;
+use crate::cli::read_policy;
 use crate::cli::server::{faults, read_catalog, usable_cpu_threads};
-use crate::cli::{ServeArguments, read_policy};
 use crate::control::threads;
 use crate::engine::llama::compute_devices;
 use crate::engine::{ContextSpec, WeightsSpec};
@@ -171,7 +171,7 @@ fn from_file(
 
 /// The best variant of the policy's model.
 fn from_policy(arguments: &EngineArguments) -> anyhow::Result<(PathBuf, Policy, Arc<ModelPolicy>)> {
-    let policy = read_policy(&ServeArguments { policy: arguments.policy.clone(), listen: None })?;
+    let policy = read_policy(arguments.policy.as_deref())?;
     let catalog = read_catalog(&policy)?;
     let model = match &arguments.model_name {
         None => policy.models[0].name.as_str(),

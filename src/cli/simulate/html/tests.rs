@@ -105,7 +105,7 @@ fn a_page_has_its_charts_marks_and_tables() {
 #[test]
 fn where_nothing_happened_there_is_a_page_as_well() {
     for length in [Duration::ZERO, Duration::from_secs(100)] {
-        let trace = Trace { name: "t".into(), requests: Vec::new(), length };
+        let trace = Trace::new("t", Vec::new(), length);
         let empty = page(ONE, &trace, |_| ());
         check(&empty);
         assert!(empty.contains("None: nothing was started"));
