@@ -9,6 +9,7 @@ use super::*;
 use crate::units::ByteCount;
 
 mod engine;
+mod server;
 mod shipped;
 mod variants;
 
@@ -313,9 +314,9 @@ fn files_that_cannot_be_read_say_why() {
     let read = |name: &str| Policy::from_file(&folder.join(name));
     for (name, expected) in [
         ("absent.yaml", "there is no such file; check the path"),
-        ("", "this is a folder; name the policy file inside it"),
-        ("binary.yaml", "line 2 is not UTF-8 text (byte 8); save the policy as UTF-8"),
-        ("long.yaml", "it is longer than 1048576 bytes; check that it is a policy, and shorten it"),
+        ("", "this is a folder; name the file inside it"),
+        ("binary.yaml", "line 2 is not UTF-8 text (byte 8); save it as UTF-8"),
+        ("long.yaml", "it is longer than 1048576 bytes; check that it is the right file, and shorten it"),
     ] {
         let error = read(name).expect_err(name).to_string();
         assert_eq!(error, format!("{}: cannot read the policy: {expected}", folder.join(name).display()));
@@ -329,14 +330,6 @@ fn files_that_cannot_be_read_say_why() {
 #[test]
 fn an_otherwise_empty_model_has_the_defaults() {
     let policy = parse(MODEL).expect("a legal policy");
-    assert_eq!(
-        policy.server,
-        ServerPolicy {
-            listen: ([127, 0, 0, 1], 8080).into(),
-            drain_timeout: Duration::from_secs(30),
-            max_body_bytes: ByteCount::from_mib(1),
-        }
-    );
     assert_eq!(
         policy.devices,
         DevicesPolicy {
