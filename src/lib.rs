@@ -24,6 +24,7 @@ pub mod catalog;
 pub mod engine;
 pub mod gpu;
 pub mod ipc;
+pub mod keys;
 pub mod measured;
 pub mod pool;
 pub mod telemetry;

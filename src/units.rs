@@ -165,30 +165,43 @@ impl fmt::Display for ByteCount {
     }
 }
 
-/// The name that a client asks for in `"model"`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ModelName(Arc<str>);
+macro_rules! named {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Arc<str>);
 
-impl ModelName {
-    /// Wraps a validated name.
-    #[must_use]
-    pub fn new(name: &str) -> Self {
-        Self(name.into())
-    }
+        impl $name {
+            /// Wraps a validated name.
+            #[must_use]
+            pub fn new(name: &str) -> Self {
+                Self(name.into())
+            }
 
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
 }
 
-impl fmt::Display for ModelName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+named!(
+    /// The name that a client asks for in `"model"`.
+    ModelName
+);
+named!(
+    /// What an API key is called in the file of keys, in metrics and in logs; never the key itself.
+    KeyName
+);
 
 macro_rules! numbered {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {

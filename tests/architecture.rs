@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules by level: one imports only lower ones. `control` has two, because its pure step serves the simulator
 /// as well.
-const LEVELS: [(&str, u32); 37] = [
+const LEVELS: [(&str, u32); 38] = [
     ("random", 0),
     ("units", 0),
     ("clock", 1),
@@ -35,6 +35,7 @@ const LEVELS: [(&str, u32); 37] = [
     ("gpu", 3),
     ("telemetry", 3),
     ("ipc", 4),
+    ("keys", 4),
     ("measured", 4),
     ("pool", 4),
     ("admission", 5),
@@ -48,7 +49,7 @@ const LEVELS: [(&str, u32); 37] = [
 
 /// Libraries that few places may use, most often one, so that they can be replaced there. hyper has two ends: the
 /// server's and that of the client that measures servers.
-const OWNERS: [(&str, &[&str]); 13] = [
+const OWNERS: [(&str, &[&str]); 19] = [
     ("llama_cpp_2::", &["src/engine/llama/"]),
     ("llama_cpp_sys_2::", &["src/engine/llama/quantize.rs"]),
     ("serde_yaml::", &["src/policy/raw.rs", "src/policy/raw/"]),
@@ -62,6 +63,12 @@ const OWNERS: [(&str, &[&str]); 13] = [
     ("postcard::", &["src/ipc/codec.rs"]),
     ("landlock::", &["src/worker/sandbox/"]),
     ("close_fds::", &["src/worker/process/"]),
+    ("sha2::", &["src/keys/mod.rs"]),
+    ("subtle::", &["src/keys/mod.rs"]),
+    ("getrandom::", &["src/cli/key.rs"]),
+    ("tower_http::", &["src/api/cors.rs"]),
+    ("socket2::", &["src/api/listen.rs"]),
+    ("tokio_io_timeout::", &["src/api/listen.rs"]),
 ];
 
 /// What pure rooms must not touch: clocks, I/O, threads, locks, logs.
@@ -78,7 +85,7 @@ const IMPURE: [&str; 11] = [
     "metrics::",
     "async fn",
 ];
-const PURE: [&str; 44] = [
+const PURE: [&str; 47] = [
     "src/random.rs",
     "src/sim/",
     "src/quantization.rs",
@@ -102,12 +109,15 @@ const PURE: [&str; 44] = [
     "src/control/watchdog.rs",
     "src/engine/prefix.rs",
     "src/ipc/",
+    "src/admission/drain.rs",
     "src/admission/flow.rs",
     "src/admission/queue.rs",
     "src/admission/quarantine.rs",
     "src/admission/rejection.rs",
     "src/admission/resume.rs",
+    "src/admission/share.rs",
     "src/fleet/lifecycle.rs",
+    "src/keys/limits.rs",
     "src/worker/exit/",
     "src/cli/bench/statistics.rs",
     "src/cli/bench/table.rs",

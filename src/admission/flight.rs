@@ -1,15 +1,20 @@
 //! The client's end of a request under way.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
-use std::time::Instant;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio::time::{Sleep, sleep_until};
 
 use super::journey::{Journey, Served};
+use super::queue::{Claim, Ticket};
 use super::{Admission, Rejection};
 use crate::generation::{Event, GenerationError, GenerationRequest};
+use crate::keys::Pass;
 use crate::units::ModelName;
 
 /// Events besides those for tokens: `Started`, `Finished`, with some to spare.
@@ -21,6 +26,9 @@ pub struct Flight {
     /// What the engine tells; ends after `Finished` or `Failed`.
     events: mpsc::Receiver<Event>,
     served: Arc<OnceLock<Served>>,
+    /// Bytes of events that were not taken yet.
+    unread: Arc<AtomicU64>,
+    deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
 }
 
 impl Flight {
@@ -31,8 +39,19 @@ impl Flight {
 
     /// As [`Flight::next`], for streams.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Event> {
-        // The journey ends without a last event only if the runtime ends before it.
-        self.events.poll_recv(context).map(|event| event.unwrap_or(Event::Failed(GenerationError::Stopped)))
+        if let Poll::Ready(event) = self.events.poll_recv(context) {
+            if let Some(event) = &event {
+                self.unread.fetch_sub(event.kept_bytes(), Ordering::Relaxed);
+            }
+            // The journey ends without a last event only if the runtime ends before it.
+            return Poll::Ready(event.unwrap_or(Event::Failed(GenerationError::Stopped)));
+        }
+        if let Some((deadline, sleep)) = &mut self.deadline {
+            ready!(sleep.as_mut().poll(context));
+            let timeout_ms = u64::try_from(deadline.timeout.as_millis()).unwrap_or(u64::MAX);
+            return Poll::Ready(Event::Failed(GenerationError::Deadline { timeout_ms }));
+        }
+        Poll::Pending
     }
 
     /// Who began to serve it; there once `Started` came.
@@ -42,19 +61,81 @@ impl Flight {
     }
 }
 
-/// When a client's request came in, and how logs call it.
+/// A client's request as it came in: when, for whom, and how long it may take.
 #[derive(Clone, Debug)]
 pub struct Arrival {
     /// When.
     pub at: Instant,
-    /// The request's id.
+    /// How logs call it.
     pub id: String,
+    /// On what terms it waits.
+    pub claim: Claim,
+    /// What its key's limits let in; it counts until the request is over.
+    pub pass: Option<Arc<Pass>>,
+    /// Until when the answer must be complete.
+    pub deadline: Option<Deadline>,
+    /// The most of the answer, in bytes, that is kept for a client that does not read it.
+    pub send_buffer_bytes: u64,
+    /// Where it stands while it waits.
+    pub place: Place,
+}
+
+impl Arrival {
+    /// An arrival without a key, that may take any time.
+    #[must_use]
+    pub fn new(at: Instant, id: impl Into<String>) -> Self {
+        Self {
+            at,
+            id: id.into(),
+            claim: Claim::default(),
+            pass: None,
+            deadline: None,
+            send_buffer_bytes: u64::MAX,
+            place: Place::default(),
+        }
+    }
 }
 
 impl From<Instant> for Arrival {
     /// An arrival without a name.
     fn from(at: Instant) -> Self {
-        Self { at, id: String::new() }
+        Self::new(at, String::new())
+    }
+}
+
+/// The time that a client gives.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    /// Until when.
+    pub at: tokio::time::Instant,
+    /// How long that was when the request came.
+    pub timeout: Duration,
+}
+
+/// Where a request stands, for others to look at: its ticket while it waits.
+#[derive(Clone, Debug)]
+pub struct Place(Arc<AtomicU64>);
+
+/// No ticket has this number.
+const NOWHERE: u64 = u64::MAX;
+
+impl Default for Place {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(NOWHERE)))
+    }
+}
+
+impl Place {
+    pub(super) fn waits(&self, ticket: Ticket) {
+        self.0.store(ticket.number(), Ordering::Relaxed);
+    }
+
+    pub(super) fn left(&self) {
+        self.0.store(NOWHERE, Ordering::Relaxed);
+    }
+
+    pub(super) fn ticket(&self) -> Option<Ticket> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|number| *number != NOWHERE).map(Ticket::of)
     }
 }
 
@@ -76,9 +157,12 @@ impl Admission {
         let context_tokens = queue.policy().context_tokens;
         request.max_tokens = Some(request.max_tokens.map_or(context_tokens, |most| most.min(context_tokens)));
         let (sender, events) = mpsc::channel(context_tokens as usize + EVENTS_BESIDES_TOKENS);
-        let journey = Journey::new(Arc::clone(self), queue, request.into(), sender, arrived.into());
-        let served = journey.served();
+        let arrived = arrived.into();
+        let deadline = arrived.deadline;
+        let journey = Journey::new(Arc::clone(self), queue, request.into(), sender, arrived);
+        let (served, unread) = (journey.served(), journey.unread());
         journey.begin().await?;
-        Ok(Flight { events, served })
+        let deadline = deadline.map(|deadline| (deadline, Box::pin(sleep_until(deadline.at))));
+        Ok(Flight { events, served, unread, deadline })
     }
 }

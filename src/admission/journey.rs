@@ -6,6 +6,7 @@
 //! the client sees a pause. What was sent is never generated again, what was not is never skipped, because a token
 //! and its text come in one event.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ pub(super) struct Journey {
     spec: SequenceSpec,
     /// To the client. Holds an event for each token that can come.
     events: mpsc::Sender<Event>,
+    /// Bytes of events that the client has not taken yet.
+    unread: Arc<AtomicU64>,
     served: Arc<OnceLock<Served>>,
     /// The files of the model that began the answer.
     files: Option<u64>,
@@ -67,6 +70,7 @@ impl Journey {
             trail: Arc::new(trail),
             spec,
             events,
+            unread: Arc::default(),
             served: Arc::default(),
             files: None,
             record: Record::new(arrived.at),
@@ -84,10 +88,14 @@ impl Journey {
         Arc::clone(&self.served)
     }
 
+    pub(super) fn unread(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.unread)
+    }
+
     /// Waits for the first slot and departs.
     pub(super) async fn begin(mut self) -> Result<(), Rejection> {
         let turn = Turn::Arrival(&self.spec.request);
-        match self.admission.acquire(&self.queue, &mut self.demand, turn, &self.trail).await {
+        match self.admission.acquire(&self.queue, &mut self.demand, turn, &self.trail, &self.arrived).await {
             Ok(Grant { lease, waited, is_cold }) => {
                 self.record.waited = waited;
                 self.record.is_cold = is_cold;
@@ -165,7 +173,8 @@ impl Journey {
         } else {
             None
         };
-        match self.admission.acquire(&self.queue, &mut self.demand, Turn::Return, &self.trail).await {
+        let turn = Turn::Return;
+        match self.admission.acquire(&self.queue, &mut self.demand, turn, &self.trail, &self.arrived).await {
             Ok(grant) => self.depart(grant.lease, probation),
             Err(Rejection::ShuttingDown { .. }) => self.end(GenerationError::Stopped),
             Err(rejection) => self.give_up(rejection.to_string()),
@@ -194,6 +203,10 @@ impl Journey {
 
     /// Takes what the instance tells and passes on what the client needs.
     fn emit(&mut self, event: Event) {
+        if self.outcome.is_some() {
+            // The worker had not heard of the end yet.
+            return;
+        }
         match &event {
             Event::Started { prompt_tokens } => {
                 if !self.started(*prompt_tokens) {
@@ -210,12 +223,18 @@ impl Journey {
                     GenerationError::Lost { .. }
                     | GenerationError::Poison { .. }
                     | GenerationError::Stopped => Outcome::Failed,
+                    GenerationError::Unread { .. } => Outcome::Cancelled,
                     _ => Outcome::Refused,
                 });
             }
         }
+        let unread = self.unread.fetch_add(event.kept_bytes(), Ordering::Relaxed) + event.kept_bytes();
         // Closed: the client is gone, and `wanted` tells. Full: cannot be, by the channel's capacity.
         drop(self.events.try_send(event));
+        let limit_bytes = self.arrived.send_buffer_bytes;
+        if unread > limit_bytes && self.outcome.is_none() {
+            self.emit(Event::Failed(GenerationError::Unread { limit_bytes }));
+        }
     }
 
     /// Whether this is the first instance to start it.
@@ -225,6 +244,9 @@ impl Journey {
             self.queue.metrics.queue_wait.record(self.record.waited);
             self.record.usage.prompt_tokens = prompt_tokens;
             self.queue.metrics.prompt_tokens.increment(u64::from(prompt_tokens));
+            if let Some(pass) = &self.arrived.pass {
+                pass.prompt(prompt_tokens);
+            }
         }
         first
     }
@@ -264,6 +286,9 @@ impl Journey {
         }
         if tokens > 0 {
             self.queue.metrics.generated_tokens.increment(tokens.into());
+            if let Some(pass) = &self.arrived.pass {
+                pass.generated(tokens);
+            }
             self.record.usage.completion_tokens += tokens;
             match self.record.last_token.replace(now) {
                 Some(last) => self.queue.metrics.itl.record(now.duration_since(last)),
@@ -333,7 +358,7 @@ impl EventSink for RequestSink {
     }
 
     fn wanted(&self) -> bool {
-        self.journey.as_ref().is_some_and(|journey| !journey.events.is_closed())
+        self.journey.as_ref().is_some_and(|journey| journey.outcome.is_none() && !journey.events.is_closed())
     }
 
     /// Who had shown it, and was not suspected when it lost its instance, need not show it again.

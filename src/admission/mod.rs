@@ -5,14 +5,17 @@
 //! overtakes: leasing and queueing happen under one lock per model. A request whose instance is lost comes back and
 //! continues elsewhere; see `journey.rs`.
 
+mod drain;
 mod flight;
 pub mod flow;
 mod journey;
+mod outlook;
 mod quarantine;
 pub mod queue;
 mod record;
 mod rejection;
 mod resume;
+pub mod share;
 mod wait;
 
 use std::collections::HashMap;
@@ -23,11 +26,13 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-pub use flight::{Arrival, Flight};
+use drain::DrainMeter;
+pub use flight::{Arrival, Deadline, Flight, Place};
 use flow::FlowMeter;
 pub use journey::Served;
+pub use outlook::Outlook;
 use quarantine::{Fingerprint, Quarantine};
-use queue::WaitQueue;
+use queue::{Ticket, WaitQueue};
 use rejection::whole_seconds;
 pub use rejection::{RESTART_TIME, Rejection};
 use wait::{Grant, Turn};
@@ -38,7 +43,7 @@ use crate::dispatch::{self, Holder};
 use crate::policy::ModelPolicy;
 use crate::pool::{Pool, SlotLease};
 use crate::telemetry::ModelMetrics;
-use crate::units::ModelName;
+use crate::units::{ModelName, Timestamp};
 use crate::view::QueueSignals;
 
 /// What the controller says about a model.
@@ -50,6 +55,17 @@ pub struct Condition {
     pub trouble: Option<String>,
     /// Whether requests are refused because of it.
     pub crash_loop: bool,
+    /// The instance that will be ready first, of those that start.
+    pub loading: Option<Loading>,
+}
+
+/// An instance that starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loading {
+    /// For how long it has.
+    pub elapsed: Duration,
+    /// How long that took the last time, or is guessed to.
+    pub expected: Duration,
 }
 
 /// Who waits for a slot, and for which prompt.
@@ -69,6 +85,8 @@ struct QueueState {
     peak_demand: u32,
     /// What happened since then.
     flow: FlowMeter,
+    /// How fast the queue moves.
+    drain: DrainMeter,
     /// What the controller last said about the model.
     condition: Condition,
     quarantine: Quarantine,
@@ -94,10 +112,12 @@ impl ModelQueue {
             demand: 0,
             peak_demand: 0,
             flow: FlowMeter::default(),
+            drain: DrainMeter::default(),
             condition: Condition {
                 explanation: "nothing is loaded yet".into(),
                 trouble: None,
                 crash_loop: false,
+                loading: None,
             },
             quarantine: Quarantine::default(),
             removed: false,
@@ -120,10 +140,19 @@ impl ModelQueue {
     }
 }
 
+impl QueueState {
+    /// The queue has become longer or shorter.
+    fn moved(&mut self, now: Timestamp) {
+        self.drain.waits(!self.waiting.is_empty(), now);
+    }
+}
+
 /// Counts one request as demand until it is dropped, and its slot as held while it has one.
 struct Demand {
     queue: Arc<ModelQueue>,
     clock: Clock,
+    /// Under which number it waits or holds a slot.
+    ticket: Ticket,
     holds: bool,
 }
 
@@ -137,7 +166,10 @@ impl Demand {
     /// The request has lost its slot, and asks for another one.
     fn lose(&mut self) {
         if std::mem::take(&mut self.holds) {
-            self.queue.lock().flow.given_back(false, self.clock.now());
+            let now = self.clock.now();
+            let mut state = self.queue.lock();
+            state.flow.given_back(false, now);
+            state.waiting.end(self.ticket, now);
         }
     }
 }
@@ -149,6 +181,10 @@ impl Drop for Demand {
         state.demand -= 1;
         if self.holds {
             state.flow.given_back(true, now);
+            state.waiting.end(self.ticket, now);
+        } else {
+            // It may have been given a slot that it never took.
+            state.waiting.decline(self.ticket);
         }
     }
 }
@@ -277,7 +313,7 @@ impl Admission {
         let retry_after = whole_seconds(retry_after);
         if let Some(queue) = self.queue(model) {
             let rejection = Rejection::CannotLoad { reason: reason.into(), retry_after };
-            refuse(&queue, &rejection, WaitQueue::pop_arrival);
+            refuse(&queue, &rejection, self.clock.now(), WaitQueue::pop_arrival);
         }
     }
 
@@ -286,7 +322,8 @@ impl Admission {
     pub fn refuse_all(&self) {
         self.ended.store(true, Ordering::Release);
         for queue in self.queues() {
-            refuse(&queue, &Rejection::ShuttingDown { retry_after: RESTART_TIME }, WaitQueue::pop);
+            let rejection = Rejection::ShuttingDown { retry_after: RESTART_TIME };
+            refuse(&queue, &rejection, self.clock.now(), WaitQueue::pop);
         }
     }
 
@@ -296,16 +333,22 @@ impl Admission {
         let mut spare = None;
         {
             let mut state = queue.lock();
-            while let Some(trail) = state.waiting.first().map(|waiter| Arc::clone(&waiter.trail)) {
+            let now = self.clock.now();
+            while let Some(trail) = state.waiting.first(now).map(|waiter| Arc::clone(&waiter.trail)) {
                 let lease = spare.take().or_else(|| self.try_lease(model, &mut state.affinity, &trail));
                 let Some(lease) = lease else { break };
-                let Some(waiter) = state.waiting.pop() else { break };
-                if let Err(Ok(returned)) = waiter.sender.send(Ok(lease)) {
+                let Some((ticket, waiter)) = state.waiting.serve(now) else { break };
+                match waiter.sender.send(Ok(lease)) {
+                    Ok(()) => state.drain.served(),
                     // This one gave up just now; the slot goes to the next. It must not be dropped under the
                     // lock: freeing a slot dispatches again.
-                    spare = Some(returned);
+                    Err(returned) => {
+                        state.waiting.decline(ticket);
+                        spare = returned.ok();
+                    }
                 }
             }
+            state.moved(now);
         }
         drop(spare);
     }
@@ -333,10 +376,17 @@ impl Admission {
 }
 
 /// Refuses all that `pop` takes out of a queue.
-fn refuse(queue: &ModelQueue, rejection: &Rejection, pop: impl Fn(&mut WaitQueue<Waiter>) -> Option<Waiter>) {
+fn refuse(
+    queue: &ModelQueue,
+    rejection: &Rejection,
+    now: Timestamp,
+    pop: impl Fn(&mut WaitQueue<Waiter>, Timestamp) -> Option<Waiter>,
+) {
     let waiters: Vec<Waiter> = {
         let mut state = queue.lock();
-        std::iter::from_fn(|| pop(&mut state.waiting)).collect()
+        let waiters = std::iter::from_fn(|| pop(&mut state.waiting, now)).collect();
+        state.moved(now);
+        waiters
     };
     for waiter in waiters {
         // Whoever gave up in the meantime needs no answer.

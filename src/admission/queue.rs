@@ -1,16 +1,65 @@
-//! The waiting room of one model: first come, first served, bounded. Those whose instance was lost come before
-//! those who were never served, and always find a place: they were accepted.
+//! The waiting room of one model: bounded, fair between keys, first come, first served within each. Those whose
+//! instance was lost come before those who were never served, and always find a place: they were accepted.
 //!
 //! PURE: no clock and no channel; what waits is the caller's.
+//!
+//! Two rules choose who is next among the first of each key:
+//!
+//! 1. **Priority, with ageing.** A request of priority *p* that has waited for *w* has the rank *p* + *w* / [`AGEING`].
+//!    Whose rank has reached the highest priority of any key that waits may be served. So a lower priority waits, at most
+//!    [`AGEING`] for each point that it is lower, and then stands beside the others.
+//! 2. **Fair shares.** Of those, the key is served that is furthest behind its share by weight: see [`super::share`]. At a
+//!    tie, the one who came first.
+//!
+//! With one key, or none, that is first come, first served.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::share::{Flow, Shares};
 use crate::units::Timestamp;
 
-/// The number of somebody who waits; grows with each arrival.
+/// By how long a wait a request makes up for one point of priority. The range is 0 to 100, so none waits for more than
+/// 20 s because of its priority.
+pub const AGEING: Duration = Duration::from_millis(200);
+/// The priority of those who have none of their own: the middle.
+pub const DEFAULT_PRIORITY: u32 = 50;
+
+/// The number of somebody who waits or was served; grows with each arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
+
+impl Ticket {
+    /// The number.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The ticket of a number.
+    #[must_use]
+    pub const fn of(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+/// On what terms a request waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// With whom it shares.
+    pub flow: Flow,
+    /// The flow's share beside those of others; at least 1.
+    pub weight: u32,
+    /// 0 to 100, higher first.
+    pub priority: u32,
+}
+
+impl Default for Claim {
+    /// A request without a key.
+    fn default() -> Self {
+        Self { flow: None, weight: 1, priority: DEFAULT_PRIORITY }
+    }
+}
 
 #[derive(Debug)]
 struct Entry<T> {
@@ -19,12 +68,30 @@ struct Entry<T> {
     item: T,
 }
 
-/// A bounded queue in order of arrival.
+/// Those of one flow who wait, in order of arrival; never empty.
+#[derive(Debug)]
+struct Line<T> {
+    priority: u32,
+    entries: VecDeque<Entry<T>>,
+}
+
+impl<T> Line<T> {
+    /// Whether the first has made up for a priority below `top`.
+    fn is_due(&self, top: u32, now: Timestamp) -> bool {
+        let missing = top.saturating_sub(self.priority);
+        self.entries.front().is_some_and(|first| now.since(first.since) >= AGEING * missing)
+    }
+}
+
+/// A bounded queue, and what those who were served have had.
 #[derive(Debug)]
 pub struct WaitQueue<T> {
     /// Those who lost their slot, in the order in which they lost it.
-    returned: VecDeque<Entry<T>>,
-    entries: VecDeque<Entry<T>>,
+    returned: VecDeque<(Claim, Entry<T>)>,
+    lines: BTreeMap<Flow, Line<T>>,
+    /// How many wait in all lines.
+    waiting: usize,
+    shares: Shares,
     max: usize,
     next: u64,
 }
@@ -33,27 +100,53 @@ impl<T> WaitQueue<T> {
     /// An empty queue for at most `max`.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self { returned: VecDeque::new(), entries: VecDeque::new(), max, next: 0 }
+        Self {
+            returned: VecDeque::new(),
+            lines: BTreeMap::new(),
+            waiting: 0,
+            shares: Shares::default(),
+            max,
+            next: 0,
+        }
     }
 
-    /// Joins the end of the queue; gives `item` back if the queue is full.
+    /// Joins the queue; gives `item` back if the queue is full.
     ///
     /// # Errors
     ///
     /// The item, if the queue is full.
-    pub fn push(&mut self, item: T, now: Timestamp) -> Result<Ticket, T> {
-        if self.entries.len() >= self.max {
+    pub fn push(&mut self, item: T, claim: &Claim, now: Timestamp) -> Result<Ticket, T> {
+        if self.waiting >= self.max {
             return Err(item);
         }
+        if !self.lines.contains_key(&claim.flow) {
+            self.shares.join(claim, self.lines.keys(), now);
+        }
         let ticket = self.ticket();
-        self.entries.push_back(Entry { ticket, since: now, item });
+        let line = self
+            .lines
+            .entry(claim.flow.clone())
+            .or_insert_with(|| Line { priority: claim.priority, entries: VecDeque::new() });
+        line.priority = claim.priority;
+        line.entries.push_back(Entry { ticket, since: now, item });
+        self.waiting += 1;
         Ok(ticket)
     }
 
     /// Comes back after a slot was lost: before all who never had one, and whatever the bound.
-    pub fn push_returned(&mut self, item: T, now: Timestamp) -> Ticket {
+    pub fn push_returned(&mut self, item: T, claim: &Claim, now: Timestamp) -> Ticket {
         let ticket = self.ticket();
-        self.returned.push_back(Entry { ticket, since: now, item });
+        self.returned.push_back((claim.clone(), Entry { ticket, since: now, item }));
+        ticket
+    }
+
+    /// Somebody takes a free slot without a wait; who gives it back says so with [`WaitQueue::end`].
+    pub fn pass(&mut self, claim: &Claim, now: Timestamp) -> Ticket {
+        let ticket = self.ticket();
+        if !self.lines.contains_key(&claim.flow) {
+            self.shares.join(claim, self.lines.keys(), now);
+        }
+        self.shares.begin(ticket, &claim.flow, now);
         ticket
     }
 
@@ -68,101 +161,164 @@ impl<T> WaitQueue<T> {
         ticket
     }
 
+    /// The flow whose turn it is.
+    fn due(&self, now: Timestamp) -> Option<&Flow> {
+        if self.lines.len() <= 1 {
+            return self.lines.keys().next();
+        }
+        let top = self.lines.values().map(|line| line.priority).max()?;
+        let due = self.lines.iter().filter(|(_, line)| line.is_due(top, now));
+        let due = due.filter_map(|(flow, line)| {
+            Some((self.shares.virtual_time(flow, now), line.entries.front()?.ticket, flow))
+        });
+        let next = due.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        next.map(|(_, _, flow)| flow)
+    }
+
     /// Who is taken next.
     #[must_use]
-    pub fn first(&self) -> Option<&T> {
-        self.returned.front().or_else(|| self.entries.front()).map(|entry| &entry.item)
+    pub fn first(&self, now: Timestamp) -> Option<&T> {
+        if let Some((_, entry)) = self.returned.front() {
+            return Some(&entry.item);
+        }
+        self.lines.get(self.due(now)?)?.entries.front().map(|entry| &entry.item)
     }
 
-    /// Takes the first.
-    pub fn pop(&mut self) -> Option<T> {
-        self.returned.pop_front().or_else(|| self.entries.pop_front()).map(|entry| entry.item)
+    /// The first takes a slot; who gives it back says so with [`WaitQueue::end`].
+    pub fn serve(&mut self, now: Timestamp) -> Option<(Ticket, T)> {
+        if let Some((claim, entry)) = self.returned.pop_front() {
+            if !self.lines.contains_key(&claim.flow) {
+                self.shares.join(&claim, self.lines.keys(), now);
+            }
+            self.shares.begin(entry.ticket, &claim.flow, now);
+            return Some((entry.ticket, entry.item));
+        }
+        let flow = self.due(now)?.clone();
+        let entry = self.take_first(&flow)?;
+        self.shares.begin(entry.ticket, &flow, now);
+        Some((entry.ticket, entry.item))
     }
 
-    /// Takes the first of those who never had a slot.
-    pub fn pop_arrival(&mut self) -> Option<T> {
-        self.entries.pop_front().map(|entry| entry.item)
+    /// The first leaves without a slot.
+    pub fn pop(&mut self, now: Timestamp) -> Option<T> {
+        match self.returned.pop_front() {
+            Some((_, entry)) => Some(entry.item),
+            None => self.pop_arrival(now),
+        }
+    }
+
+    /// The first of those who never had a slot leaves without one.
+    pub fn pop_arrival(&mut self, now: Timestamp) -> Option<T> {
+        let flow = self.due(now)?.clone();
+        self.take_first(&flow).map(|entry| entry.item)
+    }
+
+    /// Who was to have a slot did not take it. Nothing, if this ticket has none.
+    pub fn decline(&mut self, ticket: Ticket) {
+        self.shares.decline(ticket);
+    }
+
+    /// A slot was given back. Nothing, if this ticket has none.
+    pub fn end(&mut self, ticket: Ticket, now: Timestamp) {
+        self.shares.end(ticket, now);
+        if self.is_empty() {
+            self.shares.rest();
+        }
+    }
+
+    fn take_first(&mut self, flow: &Flow) -> Option<Entry<T>> {
+        let line = self.lines.get_mut(flow)?;
+        let entry = line.entries.pop_front();
+        if line.entries.is_empty() {
+            self.lines.remove(flow);
+        }
+        self.waiting -= usize::from(entry.is_some());
+        entry
     }
 
     /// Takes somebody who gave up, wherever they stand; `None` if their turn had come already.
     pub fn remove(&mut self, ticket: Ticket) -> Option<T> {
-        [&mut self.returned, &mut self.entries].into_iter().find_map(|entries| {
-            let at = entries.binary_search_by_key(&ticket, |entry| entry.ticket).ok()?;
-            entries.remove(at).map(|entry| entry.item)
+        if let Some(at) = self.returned.iter().position(|(_, entry)| entry.ticket == ticket) {
+            return self.returned.remove(at).map(|(_, entry)| entry.item);
+        }
+        let (flow, at) = self.find(ticket)?;
+        let flow = flow.clone();
+        let line = self.lines.get_mut(&flow)?;
+        let entry = line.entries.remove(at)?;
+        if line.entries.is_empty() {
+            self.lines.remove(&flow);
+        }
+        self.waiting -= 1;
+        Some(entry.item)
+    }
+
+    /// In which line somebody stands, and how many stand before them there.
+    fn find(&self, ticket: Ticket) -> Option<(&Flow, usize)> {
+        self.lines.iter().find_map(|(flow, line)| {
+            let at = line.entries.binary_search_by_key(&ticket, |entry| entry.ticket).ok()?;
+            Some((flow, at))
         })
+    }
+
+    /// How many are likely to be served before this one, if all go on as they do; `None` if it does not wait. Priorities
+    /// are left out: they only matter for a while.
+    #[must_use]
+    pub fn ahead(&self, ticket: Ticket, now: Timestamp) -> Option<usize> {
+        if let Some(at) = self.returned.iter().position(|(_, entry)| entry.ticket == ticket) {
+            return Some(at);
+        }
+        let (own, at) = self.find(ticket)?;
+        #[expect(clippy::cast_precision_loss, reason = "a place in a queue is small")]
+        let turn = self.shares.virtual_time(own, now) + at as f64 * self.shares.step(own);
+        // The turns of a line are evenly spaced.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates where it should"
+        )]
+        let before = |(flow, line): (&Flow, &Line<T>)| {
+            if flow == own {
+                return at;
+            }
+            let lead = (turn - self.shares.virtual_time(flow, now)) / self.shares.step(flow);
+            (lead.ceil() as usize).min(line.entries.len())
+        };
+        Some(self.returned.len() + self.lines.iter().map(before).sum::<usize>())
+    }
+
+    /// How many wait with the same key.
+    #[must_use]
+    pub fn len_of(&self, flow: &Flow) -> usize {
+        self.lines.get(flow).map_or(0, |line| line.entries.len())
     }
 
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.returned.len() + self.entries.len()
+        self.returned.len() + self.waiting
     }
 
     /// Whether nobody waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.returned.is_empty() && self.entries.is_empty()
+        self.len() == 0
+    }
+
+    /// Mean time that requests hold a slot; `None` before one has ended.
+    #[must_use]
+    pub fn mean_hold(&self) -> Option<Duration> {
+        self.shares.mean_hold()
     }
 
     /// How long the one who waits longest has waited; zero if nobody waits.
     #[must_use]
     pub fn oldest_wait(&self, now: Timestamp) -> Duration {
-        let fronts = [self.returned.front(), self.entries.front()].into_iter().flatten();
-        fronts.map(|entry| now.since(entry.since)).max().unwrap_or(Duration::ZERO)
+        let returned = self.returned.front().map(|(_, entry)| entry.since);
+        let firsts = self.lines.values().filter_map(|line| line.entries.front()).map(|entry| entry.since);
+        firsts.chain(returned).map(|since| now.since(since)).max().unwrap_or(Duration::ZERO)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(millis: u64) -> Timestamp {
-        Timestamp::from_millis(millis)
-    }
-
-    #[test]
-    fn serves_in_order_of_arrival_and_lets_people_leave() {
-        let mut queue = WaitQueue::new(10);
-        let tickets: Vec<_> = "abcd".chars().map(|c| queue.push(c, at(0)).unwrap()).collect();
-        assert_eq!(queue.remove(tickets[1]), Some('b'));
-        assert_eq!(queue.remove(tickets[1]), None);
-        assert_eq!(queue.pop(), Some('a'));
-        assert_eq!(queue.remove(tickets[0]), None);
-        assert_eq!(queue.remove(tickets[3]), Some('d'));
-        assert_eq!((queue.pop(), queue.pop()), (Some('c'), None));
-    }
-
-    #[test]
-    fn is_bounded() {
-        let mut queue = WaitQueue::new(1);
-        assert!(queue.push('a', at(0)).is_ok());
-        assert_eq!(queue.push('b', at(0)), Err('b'));
-        queue.pop();
-        assert!(queue.push('b', at(0)).is_ok());
-    }
-
-    #[test]
-    fn who_lost_a_slot_comes_before_those_who_never_had_one() {
-        let mut queue = WaitQueue::new(1);
-        queue.push('a', at(0)).unwrap();
-        let first = queue.push_returned('x', at(5));
-        queue.push_returned('y', at(6));
-        assert_eq!((queue.len(), queue.oldest_wait(at(10))), (3, Duration::from_millis(10)));
-        assert_eq!(queue.pop_arrival(), Some('a'));
-        queue.push('a', at(0)).unwrap();
-        assert_eq!(queue.remove(first), Some('x'));
-        assert_eq!((queue.pop(), queue.pop(), queue.pop()), (Some('y'), Some('a'), None));
-        assert!(queue.is_empty());
-    }
-
-    #[test]
-    fn knows_how_long_the_first_has_waited() {
-        let mut queue = WaitQueue::new(10);
-        assert_eq!(queue.oldest_wait(at(9)), Duration::ZERO);
-        queue.push('a', at(10)).unwrap();
-        queue.push('b', at(30)).unwrap();
-        assert_eq!(queue.oldest_wait(at(50)), Duration::from_millis(40));
-        queue.pop();
-        assert_eq!(queue.oldest_wait(at(50)), Duration::from_millis(20));
-    }
-}
+#[path = "queue_tests.rs"]
+mod tests;

@@ -25,6 +25,16 @@ pub enum Rejection {
         /// When to come back.
         retry_after: Duration,
     },
+    /// No slot became free within the time that the client gives, or none can.
+    #[error("the request's timeout of {} ms cannot be met: {explanation}; give it more time, or try again in {} s", .timeout.as_millis(), .retry_after.as_secs())]
+    Deadline {
+        /// The client's time.
+        timeout: Duration,
+        /// What stands against it.
+        explanation: String,
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// The model cannot be loaded.
     #[error("the model cannot be loaded: {reason}; try again in {} s", .retry_after.as_secs())]
     CannotLoad {
@@ -63,6 +73,7 @@ impl Rejection {
         match self {
             Self::QueueFull { .. } => "queue_full",
             Self::TimedOut { .. } => "queue_timeout",
+            Self::Deadline { .. } => "deadline_exceeded",
             Self::CannotLoad { .. } => "model_load_failed",
             Self::Quarantined { .. } => "request_quarantined",
             Self::Removed { .. } => "model_removed",
@@ -76,6 +87,7 @@ impl Rejection {
         match self {
             Self::QueueFull { retry_after, .. }
             | Self::TimedOut { retry_after, .. }
+            | Self::Deadline { retry_after, .. }
             | Self::CannotLoad { retry_after, .. }
             | Self::Quarantined { retry_after }
             | Self::ShuttingDown { retry_after } => Some(*retry_after),

@@ -96,8 +96,9 @@ impl World {
 
 async fn acquire(admission: &Admission, model: &ModelName) -> Result<Granted, Rejection> {
     let queue = admission.queue(model).expect("a queue");
-    let mut demand = None;
-    let grant = admission.acquire(&queue, &mut demand, Turn::Arrival(&request()), &Arc::default()).await?;
+    let (mut demand, arrived) = (None, Arrival::from(Instant::now()));
+    let grant =
+        admission.acquire(&queue, &mut demand, Turn::Arrival(&request()), &Arc::default(), &arrived).await?;
     Ok(Granted { _grant: grant, _demand: demand })
 }
 
@@ -148,7 +149,8 @@ async fn a_full_queue_refuses_and_says_when_to_come_back() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_is_too_long_ends_with_the_controllers_reason() {
     let world = World::new("{ timeout_ms: 5000 }");
-    let condition = Condition { explanation: "no headroom".into(), trouble: None, crash_loop: false };
+    let condition =
+        Condition { explanation: "no headroom".into(), trouble: None, crash_loop: false, loading: None };
     world.admission.explain(&world.model, condition);
     let rejection = world.ask().await.await.unwrap().err().unwrap();
     let seconds = Duration::from_secs;

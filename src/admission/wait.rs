@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::flight::{Arrival, Deadline, Place};
 use super::queue::Ticket;
 use super::rejection::{rounded_up, whole_seconds};
 use super::{Admission, Demand, ModelQueue, QueueState, RESTART_TIME, Rejection, Trail, Waiter};
+use crate::clock::Clock;
 use crate::generation::GenerationRequest;
 use crate::pool::SlotLease;
 use crate::units::Timestamp;
@@ -25,12 +27,18 @@ pub(super) struct Grant {
 struct Waiting<'queue> {
     queue: &'queue ModelQueue,
     ticket: Ticket,
+    place: &'queue Place,
+    clock: Clock,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        self.place.left();
+        let mut state = self.queue.lock();
+        let left = state.waiting.remove(self.ticket);
+        state.moved(self.clock.now());
         // The sender is dropped outside of the lock.
-        let left = self.queue.lock().waiting.remove(self.ticket);
+        drop(state);
         drop(left);
     }
 }
@@ -43,24 +51,30 @@ impl Admission {
         demand: &mut Option<Demand>,
         turn: Turn<'_>,
         trail: &Arc<Trail>,
+        arrived: &Arrival,
     ) -> Result<Grant, Rejection> {
         let begun = self.clock.now();
         let is_return = demand.as_mut().map(Demand::lose).is_some();
-        let (ticket, receiver) = match self.enter(queue, demand, turn, trail, begun)? {
+        let (ticket, receiver) = match self.enter(queue, demand, turn, trail, arrived)? {
             Entry::Granted(lease) => {
                 demand.as_mut().map(Demand::hold);
                 return Ok(Grant { lease, waited: Duration::ZERO, is_cold: false });
             }
             Entry::Waits { ticket, receiver } => (ticket, receiver),
         };
+        arrived.place.waits(ticket);
+        let _waiting = Waiting { queue, ticket, place: &arrived.place, clock: self.clock };
         let is_cold = self.pool.load().instances(&queue.name).is_empty();
         if is_cold {
             // Nothing is loaded: every millisecond counts. Otherwise the controller's next look is soon enough,
             // and waking it for every request of a burst would only take the CPU from them.
             self.wake.notify_one();
         }
-        let _waiting = Waiting { queue, ticket };
-        let outcome = tokio::time::timeout(queue.policy().queue.timeout, receiver).await;
+        let patience = tokio::time::Instant::now() + queue.policy().queue.timeout;
+        // An answer that goes on elsewhere is given up by its client's end.
+        let deadline = arrived.deadline.filter(|deadline| !is_return && deadline.at < patience);
+        let outcome =
+            tokio::time::timeout_at(deadline.map_or(patience, |deadline| deadline.at), receiver).await;
         let waited = self.clock.now().since(begun);
         if !is_return {
             let mut state = queue.lock();
@@ -73,11 +87,21 @@ impl Admission {
                 Ok(Grant { lease, waited, is_cold })
             }
             Ok(Ok(Err(rejection))) => Err(rejection),
-            Ok(Err(_)) | Err(_) => Err(Rejection::TimedOut {
-                waited,
-                explanation: queue.lock().condition.explanation.clone(),
-                retry_after: whole_seconds(waited),
-            }),
+            Ok(Err(_)) | Err(_) => Err(self.too_late(queue, deadline, waited)),
+        }
+    }
+
+    /// Nobody gave it a slot in time.
+    fn too_late(&self, queue: &ModelQueue, deadline: Option<Deadline>, waited: Duration) -> Rejection {
+        let state = queue.lock();
+        let retry_after = whole_seconds(self.time_to_drain(queue, &state).unwrap_or(waited));
+        let explanation = state.condition.explanation.clone();
+        match deadline {
+            Some(Deadline { timeout, .. }) => {
+                let explanation = format!("no slot became free in time ({explanation})");
+                Rejection::Deadline { timeout, explanation, retry_after }
+            }
+            None => Rejection::TimedOut { waited, explanation, retry_after },
         }
     }
 
@@ -88,8 +112,10 @@ impl Admission {
         demand: &mut Option<Demand>,
         turn: Turn<'_>,
         trail: &Arc<Trail>,
-        now: Timestamp,
+        arrived: &Arrival,
     ) -> Result<Entry, Rejection> {
+        let now = self.clock.now();
+        let claim = &arrived.claim;
         let mut state = queue.lock();
         let first = match turn {
             Turn::Arrival(request) => {
@@ -103,19 +129,23 @@ impl Admission {
             Turn::Return => true,
         };
         let lease = first.then(|| self.try_lease(&queue.name, &mut state.affinity, trail)).flatten();
-        let entry = if let Some(lease) = lease {
-            Entry::Granted(lease)
+        let (ticket, entry) = if let Some(lease) = lease {
+            (state.waiting.pass(claim, now), Entry::Granted(lease))
         } else {
             let (sender, receiver) = oneshot::channel();
             let waiter = Waiter { sender, trail: Arc::clone(trail) };
             let ticket = match turn {
-                Turn::Return => state.waiting.push_returned(waiter, now),
-                Turn::Arrival(_) => state.waiting.push(waiter, now).map_err(|_| Rejection::QueueFull {
-                    waiting: state.waiting.len(),
-                    retry_after: whole_seconds(state.waiting.oldest_wait(now)),
-                })?,
+                Turn::Return => state.waiting.push_returned(waiter, claim, now),
+                Turn::Arrival(_) => {
+                    self.refuse_hopeless(queue, &state, arrived, now)?;
+                    state.waiting.push(waiter, claim, now).map_err(|_| Rejection::QueueFull {
+                        waiting: state.waiting.len(),
+                        retry_after: self.when_to_come_back(queue, &state, now),
+                    })?
+                }
             };
-            Entry::Waits { ticket, receiver }
+            state.moved(now);
+            (ticket, Entry::Waits { ticket, receiver })
         };
         if demand.is_none() {
             state.demand += 1;
@@ -125,7 +155,9 @@ impl Admission {
                 let policy = Arc::clone(&state.policy);
                 state.flow.waited(Duration::ZERO, true, &policy.scale);
             }
-            *demand = Some(Demand { queue: Arc::clone(queue), clock: self.clock, holds: false });
+            *demand = Some(Demand { queue: Arc::clone(queue), clock: self.clock, ticket, holds: false });
+        } else if let Some(demand) = demand {
+            demand.ticket = ticket;
         }
         Ok(entry)
     }

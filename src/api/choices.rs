@@ -32,11 +32,10 @@ impl Choices {
     pub async fn begin(
         admission: &Arc<Admission>,
         model: &ModelName,
-        requests: impl Iterator<Item = GenerationRequest>,
-        arrival: &Arrival,
+        requests: Vec<(GenerationRequest, Arrival)>,
     ) -> Result<Self, ApiError> {
         // All at once: one after the other, each would queue anew behind everybody else.
-        let begun = requests.map(|request| begin(admission, model, request, arrival.clone()));
+        let begun = requests.into_iter().map(|(request, arrival)| begin(admission, model, request, arrival));
         let flights = try_join_all(begun).await?;
         let first = flights.first().expect("a request has at least one choice");
         let served = first.served().expect("it has started").clone();

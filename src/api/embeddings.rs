@@ -4,17 +4,20 @@
 //! instance has slots.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::auth::prompt_tokens;
 use super::body;
 use super::error::ApiError;
-use super::request::{find_model, refuse_pooling};
+use super::request::{find_model, refuse_pooling, timeout};
 use crate::admission::{Admission, Arrival, Served};
 use crate::catalog::{Catalog, CatalogModel};
 use crate::generation::{Event, GenerationRequest, Prompt, Token};
+use crate::units::ModelName;
 
 /// The most texts of a request: more would only wait behind each other, and 2,048 is what OpenAI takes.
 const MAX_INPUTS: usize = 2048;
@@ -41,6 +44,19 @@ struct RawRequest {
 pub(super) struct Job<'catalog> {
     model: &'catalog CatalogModel,
     inputs: Vec<Prompt>,
+    /// How long the client gives it.
+    pub(super) timeout: Option<Duration>,
+}
+
+impl Job<'_> {
+    pub(super) fn model_name(&self) -> &ModelName {
+        &self.model.policy.name
+    }
+
+    /// About how many tokens the texts have.
+    pub(super) fn tokens(&self) -> u64 {
+        self.inputs.iter().map(prompt_tokens).sum()
+    }
 }
 
 /// The answer, in OpenAI's shape.
@@ -94,7 +110,7 @@ pub(super) fn read<'catalog>(bytes: &[u8], catalog: &'catalog Catalog) -> Result
         let message = format!("input: expected 1 to {MAX_INPUTS} texts, got {}", inputs.len());
         return Err(ApiError::invalid("input", message));
     }
-    Ok(Job { model, inputs })
+    Ok(Job { model, inputs, timeout: timeout(object.get("timeout"))? })
 }
 
 /// The answer, and who made the first of its vectors.

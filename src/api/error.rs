@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{HeaderValue, RETRY_AFTER};
+use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 use warp::reply::{Reply, Response};
 
+use super::auth::{BadKey, Forbidden};
 use crate::admission::{RESTART_TIME, Rejection};
 use crate::chat::ChatError;
 use crate::generation::GenerationError;
+use crate::keys::limits::Exceeded;
 
 /// What went wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +65,15 @@ pub enum ApiError {
     /// The body did not come in time.
     #[error("the body was not complete after {} s", .0.as_secs())]
     BodyTimeout(Duration),
+    /// No API key, or one that is not known.
+    #[error("{0}")]
+    BadKey(BadKey),
+    /// The key may not do that.
+    #[error("{}", .0)]
+    Forbidden(Forbidden),
+    /// More than the key's limits.
+    #[error(transparent)]
+    LimitExceeded(#[from] Exceeded),
     /// There is no slot for it.
     #[error(transparent)]
     Rejected(#[from] Rejection),
@@ -96,7 +107,12 @@ impl ApiError {
             Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::BodyTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
+            Self::BadKey(_) => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
+            Self::Forbidden(Forbidden::Model { .. }) => (StatusCode::FORBIDDEN, "model_not_allowed"),
+            Self::Forbidden(Forbidden::NotAdmin { .. }) => (StatusCode::FORBIDDEN, "admin_required"),
+            Self::LimitExceeded(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded"),
             Self::Rejected(rejection) => match rejection {
+                Rejection::Deadline { .. } => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded"),
                 Rejection::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue_full"),
                 Rejection::TimedOut { .. } => (StatusCode::SERVICE_UNAVAILABLE, "queue_timeout"),
                 Rejection::CannotLoad { .. } => (StatusCode::SERVICE_UNAVAILABLE, "model_load_failed"),
@@ -118,6 +134,8 @@ impl ApiError {
                 GenerationError::Poison { .. } => {
                     (StatusCode::INTERNAL_SERVER_ERROR, "request_ended_workers")
                 }
+                GenerationError::Deadline { .. } => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded"),
+                GenerationError::Unread { .. } => (StatusCode::REQUEST_TIMEOUT, "answer_not_read"),
                 GenerationError::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             },
         }
@@ -133,7 +151,9 @@ impl ApiError {
                 Some("logit_bias")
             }
             Self::Invalid { param, .. } => param.as_deref(),
-            Self::UnknownModel { .. } | Self::BrokenModel { .. } => Some("model"),
+            Self::UnknownModel { .. }
+            | Self::BrokenModel { .. }
+            | Self::Forbidden(Forbidden::Model { .. }) => Some("model"),
             Self::Generation(
                 GenerationError::PromptTooLong { .. }
                 | GenerationError::TextTooLong { .. }
@@ -167,12 +187,16 @@ impl ApiError {
         let headers = response.headers_mut();
         let retry_after = match self {
             Self::Rejected(rejection) => rejection.retry_after(),
+            Self::LimitExceeded(exceeded) => Some(exceeded.retry_after),
             Self::Generation(GenerationError::Stopped)
             | Self::Text { error: GenerationError::Stopped, .. } => Some(RESTART_TIME),
             _ => None,
         };
         if let Some(wait) = retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+        }
+        if let Self::BadKey(_) = self {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Self::MethodNotAllowed { allowed, .. } = self {
             headers.insert(http::header::ALLOW, HeaderValue::from_static(allowed));

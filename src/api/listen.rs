@@ -1,19 +1,33 @@
 //! Accepts connections and serves them until told to stop.
 //!
-//! A slow or silent client holds a connection, never more: headers must come in time, and every connection is a
-//! task of its own.
+//! A slow or silent client holds a connection, never more, and not for ever: headers must come in time, what is sent must
+//! be taken in time, there are so many connections and no more, and every connection is a task of its own.
 
+use std::convert::Infallible;
+use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use http_body_util::BodyExt;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use metrics::counter;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
+use tower::util::option_layer;
+use tower::{Layer, Service};
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
+
+use super::connections::Connections;
+use super::cors;
+use crate::policy::ServerPolicy;
+use crate::telemetry::CONNECTIONS_CLOSED;
 
 /// How long a connection may wait for the headers of its next request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -25,11 +39,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub async fn serve(
     listener: TcpListener,
     routes: BoxedFilter<(Response,)>,
+    policy: ServerPolicy,
     stop: CancellationToken,
     patience: Duration,
 ) {
-    let connections = GracefulShutdown::new();
-    let service = warp::service(routes);
+    let (graceful, connections) = (GracefulShutdown::new(), Connections::new(policy.max_connections));
+    let service = option_layer(cors::layer(&policy.cors_origins)).layer(warp::service(routes));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -42,24 +57,77 @@ pub async fn serve(
                 continue;
             }
         };
-        // Tokens are small and urgent; without this they wait for the acknowledgement of the one before.
-        drop(stream.set_nodelay(true));
-        let connection = http1::Builder::new()
+        let Some((connection, made_room)) = connections.admit() else {
+            closed("refused");
+            continue;
+        };
+        if made_room {
+            closed("idle");
+        }
+        let connection = Arc::new(connection);
+        let (service, of) = (service.clone(), Arc::clone(&connection));
+        let answers = service_fn(move |request| {
+            let (mut service, answering) = (service.clone(), of.answers());
+            async move {
+                let response = service.call(request).await?;
+                // The connection is busy until the body was handed over.
+                let body = |body| {
+                    BodyExt::map_frame(body, move |frame| {
+                        let _held = &answering;
+                        frame
+                    })
+                };
+                Ok::<_, Infallible>(response.map(body))
+            }
+        });
+        let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service.clone()));
-        let connection = connections.watch(connection);
+            .serve_connection(TokioIo::new(patient(stream, policy.client_timeout)), answers);
+        let serving = graceful.watch(serving);
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                // Clients that go away are everyday life.
-                tracing::debug!(%error, "connection ended");
+            tokio::select! {
+                () = connection.closed() => {}
+                outcome = serving => outcome.unwrap_or_else(|error| ended(&error)),
             }
         });
     }
     drop(listener);
-    if tokio::time::timeout(patience, connections.shutdown()).await.is_err() {
+    if tokio::time::timeout(patience, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections were still open when the time to drain was over");
     }
+}
+
+/// A stream whose writes fail when the client takes nothing for `timeout`, whether it does not read or is gone without a
+/// word.
+fn patient(stream: TcpStream, timeout: Duration) -> std::pin::Pin<Box<TimeoutStream<TcpStream>>> {
+    // Tokens are small and urgent; without this they wait for the acknowledgement of the one before.
+    drop(stream.set_nodelay(true));
+    let socket = SockRef::from(&stream);
+    // A client whose machine is gone is noticed while nothing is sent, too.
+    let keepalive =
+        TcpKeepalive::new().with_time(timeout).with_interval(timeout.max(Duration::from_secs(3)) / 3);
+    drop(socket.set_tcp_keepalive(&keepalive));
+    #[cfg(target_os = "linux")]
+    drop(socket.set_tcp_user_timeout(Some(timeout)));
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(timeout));
+    Box::pin(stream)
+}
+
+fn closed(reason: &'static str) {
+    counter!(CONNECTIONS_CLOSED, "reason" => reason).increment(1);
+}
+
+fn ended(error: &hyper::Error) {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    if cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut) {
+        closed("not_reading");
+    } else if error.is_timeout() {
+        closed("no_request");
+    }
+    // Clients that go away are everyday life.
+    tracing::debug!(%error, "connection ended");
 }
 
 async fn accept_failed(error: &io::Error) {

@@ -3,22 +3,28 @@
 //! A handler parses, submits to admission, and passes on what the engine tells. It holds no state between
 //! requests.
 
+mod auth;
 mod body;
 mod choices;
+mod connections;
+mod cors;
 mod embeddings;
 mod error;
+mod headers;
 pub mod listen;
 mod logprobs;
+mod patience;
 mod request;
 mod response;
+mod start;
 mod stream;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use bytes::Buf;
 use futures_util::Stream;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 use metrics::counter;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -29,15 +35,15 @@ use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
 use warp::reply::{Reply, Response};
 
-use crate::admission::{Admission, Arrival, Served};
+use crate::admission::{Admission, Served};
+use crate::keys::Keyring;
+use crate::policy::ServerPolicy;
 use crate::pool::Pool;
 use crate::telemetry;
-use crate::units::ByteCount;
-use choices::Choices;
+use auth::{Access, Visit};
 use error::ApiError;
-use request::{Job, Shape};
-use response::Heading;
-use stream::EventStream;
+use request::Shape;
+use start::Start;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const INSTANCE: HeaderName = HeaderName::from_static("x-modelpool-instance");
@@ -53,8 +59,10 @@ pub struct Api {
     pub pool: Arc<Pool>,
     /// The metrics' recorder.
     pub metrics: PrometheusHandle,
-    /// The largest body.
-    pub max_body_bytes: ByteCount,
+    /// Who may ask.
+    pub keys: Arc<Keyring>,
+    /// How to serve: sizes, and who may read the metrics.
+    pub policy: ServerPolicy,
 }
 
 /// What can be asked.
@@ -65,6 +73,17 @@ enum Endpoint {
     Metrics,
     Embed,
     Generate(Shape),
+}
+
+impl Endpoint {
+    /// Who may use it.
+    const fn access(self, policy: &ServerPolicy) -> Access {
+        match self {
+            Self::Health => Access::Open,
+            Self::Metrics if !policy.metrics_require_key => Access::Open,
+            Self::Metrics | Self::Models | Self::Embed | Self::Generate(_) => Access::User,
+        }
+    }
 }
 
 /// All paths with their methods; nothing else is served.
@@ -99,12 +118,15 @@ impl Api {
         let arrived = Instant::now();
         let id = request_id(headers);
         let route = ROUTES.iter().find(|(known, _, _)| *known == path);
+        let mut visit = Visit { arrived, id: &id, headers, key: None };
         let answer = match find_endpoint(route, method, path) {
-            Ok(Endpoint::Health) => Ok(self.health()),
-            Ok(Endpoint::Models) => Ok(self.models()),
-            Ok(Endpoint::Metrics) => Ok(self.render_metrics()),
-            Ok(Endpoint::Embed) => self.embed(body, arrived, &id).await,
-            Ok(Endpoint::Generate(shape)) => self.generate(shape, body, arrived, &id).await,
+            Ok(endpoint) => match self.caller(endpoint.access(&self.policy), headers) {
+                Ok(key) => {
+                    visit.key = key;
+                    self.serve(endpoint, &visit, body).await
+                }
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
         let prompt_field =
@@ -117,8 +139,26 @@ impl Api {
         let label = route.map_or("other", |(known, _, _)| known);
         let status = response.status().as_u16().to_string();
         counter!(telemetry::HTTP_RESPONSES, "path" => label, "status" => status).increment(1);
+        if let Some(key) = &visit.key {
+            headers::tell_limits(response.headers_mut(), key.standing());
+        }
+        headers::tell_time(response.headers_mut(), arrived.elapsed());
         response.headers_mut().insert(REQUEST_ID, id);
         response
+    }
+
+    async fn serve<S, B>(&self, endpoint: Endpoint, visit: &Visit<'_>, body: S) -> Result<Response, ApiError>
+    where
+        S: Stream<Item = Result<B, warp::Error>>,
+        B: Buf,
+    {
+        match endpoint {
+            Endpoint::Health => Ok(self.health()),
+            Endpoint::Models => Ok(self.models(visit)),
+            Endpoint::Metrics => Ok(self.render_metrics()),
+            Endpoint::Embed => self.embed(body, visit).await,
+            Endpoint::Generate(shape) => self.generate(shape, body, visit).await,
+        }
     }
 
     /// Healthy while it takes requests, whether or not anything is loaded.
@@ -149,11 +189,14 @@ impl Api {
         warp::reply::with_status(warp::reply::json(&body), status).into_response()
     }
 
-    fn models(&self) -> Response {
+    /// Those that the key may ask for.
+    fn models(&self, visit: &Visit<'_>) -> Response {
         let model =
             |name: &str| json!({ "id": name, "object": "model", "created": 0, "owned_by": "modelpool" });
         let snapshot = self.pool.load();
-        let data: Vec<_> = snapshot.catalog.models.iter().map(|m| model(m.policy.name.as_str())).collect();
+        let names = snapshot.catalog.models.iter().map(|model| &model.policy.name);
+        let data: Vec<_> =
+            names.filter(|name| visit.may_use(name)).map(|name| model(name.as_str())).collect();
         warp::reply::json(&json!({ "object": "list", "data": data })).into_response()
     }
 
@@ -163,54 +206,39 @@ impl Api {
             .into_response()
     }
 
-    async fn embed<S, B>(&self, body: S, arrived: Instant, id: &HeaderValue) -> Result<Response, ApiError>
+    async fn embed<S, B>(&self, body: S, visit: &Visit<'_>) -> Result<Response, ApiError>
     where
         S: Stream<Item = Result<B, warp::Error>>,
         B: Buf,
     {
-        let bytes = body::read(body, self.max_body_bytes.0).await?;
+        let bytes = body::read(body, self.policy.max_body_bytes.0).await?;
         let catalog = Arc::clone(&self.pool.load().catalog);
         let job = embeddings::read(&bytes, &catalog)?;
-        let arrival = Arrival { at: arrived, id: id.to_str().unwrap_or_default().to_owned() };
-        let (answer, Served { instance, .. }) = embeddings::embed(&self.admission, job, &arrival).await?;
-        let mut response = warp::reply::json(&answer).into_response();
-        let headers = response.headers_mut();
-        insert(headers, INSTANCE, &instance.id.to_string());
-        insert(headers, VARIANT, &instance.variant_name);
-        Ok(response)
+        let timeout = headers::timeout(job.timeout, false, visit.headers)?;
+        let arrival = visit.arrive(job.model_name(), job.tokens(), timeout)?;
+        let (answer, served) = embeddings::embed(&self.admission, job, &arrival).await?;
+        Ok(served_by(warp::reply::json(&answer).into_response(), &served))
     }
 
-    async fn generate<S, B>(
-        &self,
-        shape: Shape,
-        body: S,
-        arrived: Instant,
-        id: &HeaderValue,
-    ) -> Result<Response, ApiError>
+    async fn generate<S, B>(&self, shape: Shape, body: S, visit: &Visit<'_>) -> Result<Response, ApiError>
     where
         S: Stream<Item = Result<B, warp::Error>>,
         B: Buf,
     {
-        let bytes = body::read(body, self.max_body_bytes.0).await?;
+        let bytes = body::read(body, self.policy.max_body_bytes.0).await?;
         // Not held while the request waits: a reload may put another catalog in its place.
         let catalog = Arc::clone(&self.pool.load().catalog);
         let job = request::read(&bytes, shape, &catalog)?;
         let model = &job.model.policy.name;
-        let arrival = Arrival { at: arrived, id: id.to_str().unwrap_or_default().to_owned() };
-        let choices = Choices::begin(&self.admission, model, job.requests(), &arrival).await?;
-        let Served { instance, waited } = choices.served().clone();
-        tracing::debug!(request = ?id, %model, instance = %instance.id, variant = %instance.variant_name,
-            waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX), choices = job.choices, "started");
-        let heading = heading(shape, &job, &instance.variant_name);
-        let mut response = if job.stream {
-            stream_response(EventStream::new(choices, heading, job.include_usage))
-        } else {
-            json_response(heading.whole(&choices.collect().await?))
-        };
-        let headers = response.headers_mut();
-        insert(headers, INSTANCE, &instance.id.to_string());
-        insert(headers, VARIANT, &instance.variant_name);
-        Ok(response)
+        let timeout = headers::timeout(job.timeout, job.stream, visit.headers)?;
+        let arrival = visit.arrive(model, auth::request_tokens(&job.request, job.choices), timeout)?;
+        let start = Start::new(&self.admission, shape, &job, &arrival, self.policy.send_buffer_bytes);
+        if job.stream {
+            return start.stream(job.include_usage).await;
+        }
+        let (choices, heading) = start.begin().await?;
+        let served = choices.served().clone();
+        Ok(served_by(json_response(heading.whole(&choices.collect().await?)), &served))
     }
 }
 
@@ -235,30 +263,14 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         .unwrap_or_else(|| HeaderValue::try_from(Uuid::new_v4().to_string()).expect("a UUID is ASCII"))
 }
 
-fn heading(shape: Shape, job: &Job<'_>, variant: &str) -> Heading {
-    let prefix = if shape == Shape::Chat { "chatcmpl" } else { "cmpl" };
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Heading {
-        shape,
-        id: format!("{prefix}-{}", Uuid::new_v4().simple()),
-        created: since_1970.as_secs(),
-        model: job.model.policy.name.to_string(),
-        fingerprint: format!("fp_{variant}"),
-        logprobs: job.request.logprobs.is_some(),
-    }
-}
-
 fn json_response(body: Vec<u8>) -> Response {
     warp::reply::with_header(body, CONTENT_TYPE, "application/json").into_response()
 }
 
-fn stream_response(stream: EventStream) -> Response {
-    let mut response = warp::reply::stream(stream).into_response();
+fn served_by(mut response: Response, served: &Served) -> Response {
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // Asks Nginx not to collect the stream before it sends it on.
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    insert(headers, INSTANCE, &served.instance.id.to_string());
+    insert(headers, VARIANT, &served.instance.variant_name);
     response
 }
 

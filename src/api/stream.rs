@@ -86,11 +86,15 @@ impl EventStream {
 
     /// One choice has failed; the others are given up.
     fn fail(&mut self, error: GenerationError) {
-        let body = ApiError::from(error).body(self.heading.shape.prompt_field());
-        let json = serde_json::to_vec(&body).expect("strings always serialize");
-        self.frames.push_back(frame(&json));
+        self.frames.push_back(error_frame(&error.into(), self.heading.shape.prompt_field()));
         self.choices = None;
     }
+}
+
+/// An error as an event: the last one of its stream.
+#[must_use]
+pub fn error_frame(error: &ApiError, prompt_field: &str) -> Bytes {
+    frame(&serde_json::to_vec(&error.body(prompt_field)).expect("strings always serialize"))
 }
 
 /// One event. JSON has no line breaks of its own, so it is a single `data` line.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod key;
 mod probe;
 mod progress;
 mod quantize;
@@ -54,6 +55,11 @@ enum Command {
     Check {
         /// The policy to validate.
         file: PathBuf,
+    },
+    /// Make an API key for a server: prints the key, which is kept nowhere, and its entry for the file of keys.
+    Key {
+        /// What the key is called in the file, in metrics and in logs: 1 to 64 letters, digits and . _ -
+        name: String,
     },
     /// Measure what this machine computes, or how fast a server answers, alone or beside another one.
     Bench(bench::BenchArguments),
@@ -119,6 +125,7 @@ pub fn main() -> ExitCode {
         None => serve::run(&arguments.serve),
         Some(Command::Serve(serve)) => serve::run(&serve),
         Some(Command::Check { file }) => check::run(&file),
+        Some(Command::Key { name }) => key::run(&name),
         Some(Command::Bench(bench)) => return exit_code(bench::run(&bench)),
         Some(Command::Simulate(simulate)) => return exit_code(simulate::run(&simulate)),
         Some(Command::Quantize(quantize)) => return exit_code(quantize::run(&quantize)),

@@ -1,12 +1,15 @@
 //! `modelpool serve`: a server that lives until a signal ends it, and follows its policy's file.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use metrics::counter;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::server::{Server, ServerOptions, ShutDown};
 use super::signals::Signals;
-use super::watch::PolicyWatch;
+use super::watch::FileWatch;
 use super::{ServeArguments, own_program, print, relaunch};
 use crate::policy::Policy;
 use crate::telemetry::RELOADS;
@@ -23,30 +26,46 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
     runtime.block_on(serve(&policy, arguments))
 }
 
-/// Follows the policy's file and SIGHUP until a signal ends the server; gives the part that ended by itself, if one
-/// did.
+/// Follows the files of the policy and of the keys, and SIGHUP, until a signal ends the server; gives the part that ended
+/// by itself, if one did.
 async fn run_until_told(
     server: &mut Server,
     signals: &mut Signals,
     hang_up: &mut Signal,
     arguments: &ServeArguments,
+    keys_file: Option<&Path>,
 ) -> Option<&'static str> {
-    let mut watch = arguments.policy.as_deref().map(PolicyWatch::new);
+    let mut policy_watch = arguments.policy.as_deref().map(FileWatch::new);
+    let mut keys_watch = keys_file.map(FileWatch::new);
     loop {
-        let why = tokio::select! {
+        let (why, what) = tokio::select! {
             signal = signals.next() => {
                 tracing::info!(signal = signal.name(), "draining; a second signal ends at once");
                 return None;
             }
             part = server.broken() => return Some(part),
-            _ = hang_up.recv() => "SIGHUP",
-            () = changed(watch.as_mut()) => "the policy's file changed",
+            _ = hang_up.recv() => ("SIGHUP", Changed::Both),
+            () = changed(policy_watch.as_mut()) => ("the policy's file changed", Changed::Policy),
+            () = changed(keys_watch.as_mut()) => ("the file of API keys changed", Changed::Keys),
         };
-        reload(server, arguments, why).await;
+        if what != Changed::Policy && keys_file.is_some() {
+            tell("the API keys were", "the old ones stay", why, server.reload_keys());
+        }
+        if what != Changed::Keys {
+            tell("the policy was", "the old one stays", why, reload(server, arguments).await);
+        }
     }
 }
 
-async fn changed(watch: Option<&mut PolicyWatch>) {
+/// What is to be read again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Changed {
+    Policy,
+    Keys,
+    Both,
+}
+
+async fn changed(watch: Option<&mut FileWatch>) {
     match watch {
         Some(watch) => watch.changed().await,
         // The built-in policy never changes.
@@ -55,25 +74,35 @@ async fn changed(watch: Option<&mut PolicyWatch>) {
 }
 
 /// Reads the policy and its model files again. If anything is wrong with them, the old policy stays.
-async fn reload(server: &Server, arguments: &ServeArguments, why: &str) {
-    let outcome = match arguments.policy() {
-        Ok(policy) => server.reload(policy).await,
-        Err(error) => Err(error.into()),
-    };
+async fn reload(server: &Server, arguments: &ServeArguments) -> anyhow::Result<()> {
+    server.reload(arguments.policy()?).await
+}
+
+/// Logs and counts how a reload went.
+fn tell(what: &str, otherwise: &str, why: &str, outcome: anyhow::Result<()>) {
     let outcome = match outcome {
         Ok(()) => {
-            tracing::info!(why, "the policy was reloaded");
+            tracing::info!(why, "{what} reloaded");
             "reloaded"
         }
         Err(error) => {
-            tracing::error!(why, "the policy was not reloaded, the old one stays: {error:#}");
+            tracing::error!(why, "{what} not reloaded, {otherwise}: {error:#}");
             "refused"
         }
     };
     counter!(RELOADS, "outcome" => outcome).increment(1);
 }
 
+/// Each connection is a file, and the usual limit of 1,024 is made for `select`, which nothing here calls.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
 async fn serve(policy: &Policy, arguments: &ServeArguments) -> anyhow::Result<()> {
+    raise_file_limit();
     // Before anything is announced, so that no signal is missed.
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for signals")?;
@@ -81,7 +110,8 @@ async fn serve(policy: &Policy, arguments: &ServeArguments) -> anyhow::Result<()
     let options = ServerOptions::of_this_machine(policy, &program, Vec::new()).await?;
     let mut server = Server::start(policy, options).await?;
     announce(policy, &server);
-    let broken = run_until_told(&mut server, &mut signals, &mut hang_up, arguments).await;
+    let keys_file = policy.server.api_keys_file.as_deref();
+    let broken = run_until_told(&mut server, &mut signals, &mut hang_up, arguments, keys_file).await;
     tokio::spawn(async move {
         let signal = signals.next().await;
         tracing::warn!(signal = signal.name(), "second signal: ending at once");

@@ -22,8 +22,9 @@ use crate::control::driver::{Controller, Reload, Setup};
 use crate::embedded;
 use crate::engine::llama::{LlamaLoader, compute_devices};
 use crate::gpu;
+use crate::keys::Keyring;
 use crate::measured::Remembered;
-use crate::policy::{Isolation, ModelFile, ModelPolicy, Policy, ServerPolicy, Variants};
+use crate::policy::{ApiKeys, Isolation, ModelFile, ModelPolicy, Policy, ServerPolicy, Variants};
 use crate::pool::Pool;
 use crate::quantization;
 use crate::telemetry;
@@ -148,6 +149,7 @@ pub struct Server {
     /// What was read at the start and holds until the end.
     fixed: (ServerPolicy, Option<NonZeroU32>),
     pool: Arc<Pool>,
+    keys: Arc<Keyring>,
     reloads: mpsc::Sender<Reload>,
     stop_listening: CancellationToken,
     stop_controlling: CancellationToken,
@@ -162,6 +164,7 @@ impl Server {
     ///
     /// Model files that cannot be used, or an address that cannot be listened on.
     pub async fn start(policy: &Policy, options: ServerOptions) -> anyhow::Result<Self> {
+        let keys = policy.server.api_keys_file.as_deref().map(ApiKeys::from_file).transpose()?;
         let catalog = Arc::new(read_catalog(policy)?);
         if catalog.models.is_empty() {
             anyhow::bail!("{}", faults(&catalog.broken));
@@ -193,15 +196,18 @@ impl Server {
             metrics: metrics.clone(),
             reloads: reload_inbox,
         });
-        let max_body_bytes = policy.server.max_body_bytes;
+        let keys = Arc::new(Keyring::new(keys, clock));
         let routes = api::routes(Arc::new(Api {
             admission: Arc::clone(&admission),
             pool: Arc::clone(&pool),
             metrics,
-            max_body_bytes,
+            keys: Arc::clone(&keys),
+            policy: policy.server.clone(),
         }));
         let (stop_listening, stop_controlling) = (CancellationToken::new(), CancellationToken::new());
-        let listening = tokio::spawn(listen::serve(listener, routes, stop_listening.clone(), CLOSE_PATIENCE));
+        let stop = stop_listening.clone();
+        let listening =
+            tokio::spawn(listen::serve(listener, routes, policy.server.clone(), stop, CLOSE_PATIENCE));
         let controlling = tokio::spawn(controller.run(stop_controlling.clone()));
         Ok(Self {
             address,
@@ -209,6 +215,7 @@ impl Server {
             drain_timeout: policy.server.drain_timeout,
             fixed: (policy.server.clone(), policy.devices.cpu_threads),
             pool,
+            keys,
             reloads,
             stop_listening,
             stop_controlling,
@@ -246,6 +253,18 @@ impl Server {
         let reload = Reload { catalog: Arc::new(catalog), devices, done };
         self.reloads.send(reload).await.map_err(|_| anyhow::anyhow!("the controller has ended"))?;
         Ok(followed.await?)
+    }
+
+    /// Reads the file of API keys again, if there is one. Who is being served goes on.
+    ///
+    /// # Errors
+    ///
+    /// A file that has faults. The old keys then stay.
+    pub fn reload_keys(&self) -> anyhow::Result<()> {
+        if let Some(file) = &self.fixed.0.api_keys_file {
+            self.keys.replace(ApiKeys::from_file(file)?);
+        }
+        Ok(())
     }
 
     /// Ends when a part of the server ended that never should; the server must then be shut down.

@@ -1,4 +1,4 @@
-//! Notices that the policy's file was changed.
+//! Notices that the policy's file, or that of the API keys, was changed.
 //!
 //! Looks at it once a second: that also sees files that editors and configuration managers replace, links that are
 //! turned to another folder, and network file systems, where the kernel's notifications see some or none.
@@ -36,7 +36,7 @@ impl Look {
 
 /// Watches one file.
 #[derive(Debug)]
-pub(super) struct PolicyWatch {
+pub(super) struct FileWatch {
     path: PathBuf,
     /// What was there when it was last read.
     read: Option<Look>,
@@ -44,7 +44,7 @@ pub(super) struct PolicyWatch {
     seen: Option<Look>,
 }
 
-impl PolicyWatch {
+impl FileWatch {
     /// Watches `path`, which was just read.
     pub(super) fn new(path: &Path) -> Self {
         let now = Look::at(path);
@@ -76,7 +76,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("policy.yaml");
         std::fs::write(&path, "one").unwrap();
-        let mut watch = PolicyWatch::new(&path);
+        let mut watch = FileWatch::new(&path);
         let soon = Duration::from_secs(10);
         assert!(tokio::time::timeout(soon, watch.changed()).await.is_err(), "nothing changed");
         std::fs::remove_file(&path).unwrap();

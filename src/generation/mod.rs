@@ -135,6 +135,24 @@ pub enum Event {
     Failed(GenerationError),
 }
 
+impl Event {
+    /// About how many bytes it takes while it waits to be read.
+    #[must_use]
+    pub fn kept_bytes(&self) -> u64 {
+        let content = match self {
+            Self::Token { text, logprobs, .. } => {
+                let tokens = logprobs.iter().flat_map(|all| all.top.iter().chain([&all.chosen]));
+                let figures = tokens.map(|token| token.bytes.len() + size_of::<TokenLogprob>());
+                text.len() + figures.sum::<usize>()
+            }
+            Self::Embedding(values) => size_of_val(values.as_slice()),
+            Self::Finished { text, .. } => text.len(),
+            Self::Started { .. } | Self::Failed(_) => 0,
+        };
+        (size_of::<Self>() + content) as u64
+    }
+}
+
 /// Why a request gets no answer, or no more of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum GenerationError {
@@ -204,6 +222,22 @@ pub enum GenerationError {
         workers: u32,
         /// What happened the last time.
         reason: String,
+    },
+    /// The client's own time was over before the answer was complete.
+    #[error(
+        "the answer was not complete within the request's timeout of {timeout_ms} ms; give it more time, or ask for less"
+    )]
+    Deadline {
+        /// The time that it gave.
+        timeout_ms: u64,
+    },
+    /// The client reads more slowly than the answer comes.
+    #[error(
+        "the answer was given up because more than {limit_bytes} bytes of it were not read; read faster, or ask for less"
+    )]
+    Unread {
+        /// The most that is kept for it.
+        limit_bytes: u64,
     },
     /// The server stopped before the generation ended.
     #[error("the server is shutting down and could not finish the answer in time")]

@@ -13,10 +13,12 @@ pub(super) const MAX_FAULTS: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
     /// The file is missing, a folder, too long, or not text.
-    #[error("{origin}: cannot read the policy: {reason}; {remedy}")]
+    #[error("{origin}: cannot read {what}: {reason}; {remedy}")]
     Unreadable {
         /// Which file.
         origin: String,
+        /// What it was to be.
+        what: &'static str,
         /// Why not.
         reason: String,
         /// What to do about it.

@@ -7,9 +7,10 @@
 //!
 //! In reading order: `types` (what comes out), `error`, `path` (where a fault is), `spans` (text to line
 //! and column), `raw` (text to `RawPolicy`; the only user of `serde_yaml`), `suggest` (spelling),
-//! `section` (one key's type and range), `validate` (`RawPolicy` to [`Policy`]: defaults and rules).
+//! `section` (one key's type and range), `keys` (a file of API keys), `validate` (`RawPolicy` to [`Policy`]: defaults and rules).
 
 mod error;
+mod keys;
 mod path;
 mod raw;
 mod schedule;
@@ -27,7 +28,10 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
+
 pub use error::{Fault, PolicyError};
+pub use keys::{ApiKeys, KeyHash, KeyPolicy, MAX_KEYS, is_key_name};
 pub use schedule::{InForce, Schedule};
 pub use types::{
     ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation, KvCacheType, MemoryLimit,
@@ -50,25 +54,7 @@ impl Policy {
     /// every fault where the text is not a legal policy.
     pub fn from_file(path: &Path) -> Result<Self, PolicyError> {
         let origin = path.display().to_string();
-        let mut bytes = Vec::new();
-        // One byte more than the limit, so that `parse` sees that the file is too long, even if it is a
-        // device that never ends.
-        let limit = MAX_POLICY_BYTES as u64 + 1;
-        File::open(path)
-            .and_then(|file| file.take(limit).read_to_end(&mut bytes))
-            .map_err(|error| unreadable(&origin, &error))?;
-        if bytes.len() > MAX_POLICY_BYTES {
-            return Err(too_long(&origin));
-        }
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let position = error.utf8_error().valid_up_to();
-            let line = error.as_bytes()[..position].split(|byte| *byte == b'\n').count();
-            PolicyError::Unreadable {
-                origin: origin.clone(),
-                reason: format!("line {line} is not UTF-8 text (byte {position})"),
-                remedy: "save the policy as UTF-8",
-            }
-        })?;
+        let text = read_text(path, &origin, "the policy")?;
         Self::parse(&text, &origin, path.parent().unwrap_or(Path::new("")))
     }
 
@@ -80,20 +66,13 @@ impl Policy {
     /// than [`MAX_POLICY_BYTES`].
     pub fn parse(text: &str, origin: &str, base_dir: &Path) -> Result<Self, PolicyError> {
         if text.len() > MAX_POLICY_BYTES {
-            return Err(too_long(origin));
+            return Err(too_long(origin, "the policy"));
         }
         let mut faults = Faults::default();
-        let spans = Spans::read(text, &mut faults);
-        let raw = if spans.grows { None } else { raw::read(text, &mut faults) };
-        if let (Some(_), Some((position, message))) = (&raw, &spans.syntax_error) {
-            faults.add_at(YamlPath::default(), *position, format!("not YAML: {message}"));
-        }
+        let empty = "the policy is empty; it needs at least `models`";
+        let (spans, raw) = read_raw(text, empty, &mut faults);
         let policy = raw.and_then(|raw| validate::policy(raw, base_dir, &mut faults));
-        let faults = faults.located(|path| spans.locate(path));
-        match policy {
-            Some(policy) if faults.is_empty() => Ok(policy),
-            _ => Err(PolicyError::Invalid { origin: origin.to_owned(), faults }),
-        }
+        finish(policy, origin, &spans, faults)
     }
 
     /// The model that clients ask for as `name`.
@@ -103,22 +82,66 @@ impl Policy {
     }
 }
 
-fn unreadable(origin: &str, error: &io::Error) -> PolicyError {
+/// The text's keys, and where they stand. `empty` is what an empty text lacks.
+fn read_raw<T: DeserializeOwned>(text: &str, empty: &str, faults: &mut Faults) -> (Spans, Option<T>) {
+    let spans = Spans::read(text, faults);
+    let raw = if spans.grows { None } else { raw::read(text, empty, faults) };
+    if let (Some(_), Some((position, message))) = (&raw, &spans.syntax_error) {
+        faults.add_at(YamlPath::default(), *position, format!("not YAML: {message}"));
+    }
+    (spans, raw)
+}
+
+/// What was found, unless there are faults.
+fn finish<T>(found: Option<T>, origin: &str, spans: &Spans, faults: Faults) -> Result<T, PolicyError> {
+    let faults = faults.located(|path| spans.locate(path));
+    match found {
+        Some(found) if faults.is_empty() => Ok(found),
+        _ => Err(PolicyError::Invalid { origin: origin.to_owned(), faults }),
+    }
+}
+
+/// The text of a file that is to be `what`.
+fn read_text(path: &Path, origin: &str, what: &'static str) -> Result<String, PolicyError> {
+    let mut bytes = Vec::new();
+    // One byte more than the limit, so that `parse` sees that the file is too long, even if it is a
+    // device that never ends.
+    let limit = MAX_POLICY_BYTES as u64 + 1;
+    File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(origin, what, &error))?;
+    if bytes.len() > MAX_POLICY_BYTES {
+        return Err(too_long(origin, what));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let position = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..position].split(|byte| *byte == b'\n').count();
+        PolicyError::Unreadable {
+            origin: origin.to_owned(),
+            what,
+            reason: format!("line {line} is not UTF-8 text (byte {position})"),
+            remedy: "save it as UTF-8",
+        }
+    })
+}
+
+fn unreadable(origin: &str, what: &'static str, error: &io::Error) -> PolicyError {
     let (reason, remedy) = match error.kind() {
         io::ErrorKind::NotFound => ("there is no such file".to_owned(), "check the path"),
-        io::ErrorKind::IsADirectory => ("this is a folder".to_owned(), "name the policy file inside it"),
+        io::ErrorKind::IsADirectory => ("this is a folder".to_owned(), "name the file inside it"),
         io::ErrorKind::PermissionDenied => {
             ("permission denied".to_owned(), "let the user that runs modelpool read it")
         }
         _ => (error.to_string(), "check that it is a readable text file"),
     };
-    PolicyError::Unreadable { origin: origin.to_owned(), reason, remedy }
+    PolicyError::Unreadable { origin: origin.to_owned(), what, reason, remedy }
 }
 
-fn too_long(origin: &str) -> PolicyError {
+fn too_long(origin: &str, what: &'static str) -> PolicyError {
     PolicyError::Unreadable {
         origin: origin.to_owned(),
+        what,
         reason: format!("it is longer than {MAX_POLICY_BYTES} bytes"),
-        remedy: "check that it is a policy, and shorten it",
+        remedy: "check that it is the right file, and shorten it",
     }
 }

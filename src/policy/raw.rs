@@ -10,6 +10,7 @@ mod variants;
 use std::fmt;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 
 use super::error::{Faults, MAX_FAULTS};
@@ -39,6 +40,12 @@ sections! {
         listen: Given,
         drain_timeout_ms: Given,
         max_body_bytes: Given,
+        api_keys_file: Given,
+        metrics_require_key: Given,
+        cors_origins: Vec<Option<Given>>,
+        client_timeout_ms: Given,
+        send_buffer_bytes: Given,
+        max_connections: Given,
     }
     RawDevices {
         headroom_fraction: Given,
@@ -115,6 +122,21 @@ sections! {
         no_progress_after_ms: Given,
         load_timeout_ms: Given,
     }
+    /// A file of API keys.
+    RawKeys {
+        keys: Vec<Option<RawKey>>,
+    }
+    RawKey {
+        name: Given,
+        sha256: Given,
+        weight: Given,
+        priority: Given,
+        max_concurrent: Given,
+        requests_per_minute: Given,
+        tokens_per_minute: Given,
+        models: Vec<Option<Given>>,
+        admin: Given,
+    }
 }
 
 /// A value as the text gives it, of whatever type. Its `Display` is for messages.
@@ -155,8 +177,9 @@ impl fmt::Display for Given {
     }
 }
 
-/// `text` as a raw policy, as far as it can be read; `None` where nothing in it can.
-pub(super) fn read(text: &str, faults: &mut Faults) -> Option<RawPolicy> {
+/// `text` as a raw policy or raw keys, as far as it can be read; `None` where nothing in it can. `empty` is what an empty
+/// text lacks.
+pub(super) fn read<T: DeserializeOwned>(text: &str, empty: &str, faults: &mut Faults) -> Option<T> {
     // Only the first document is read; `spans` notes that there is another.
     let document = serde_yaml::Deserializer::from_str(text).next();
     let mut document = match document.map(Lenient::deserialize) {
@@ -168,11 +191,11 @@ pub(super) fn read(text: &str, faults: &mut Faults) -> Option<RawPolicy> {
         None => Value::Null,
     };
     if document.is_null() {
-        faults.add(YamlPath::default(), "the policy is empty; it needs at least `models`");
+        faults.add(YamlPath::default(), empty);
         return None;
     }
     while faults.len() < MAX_FAULTS {
-        let error = match serde_path_to_error::deserialize(&document) {
+        let error = match serde_path_to_error::deserialize::<_, T>(&document) {
             Ok(raw) => return Some(raw),
             Err(error) => error,
         };
@@ -270,50 +293,4 @@ fn describe(value: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::policy::spans::Spans;
-
-    fn faults(text: &str) -> Vec<String> {
-        let mut faults = Faults::default();
-        let spans = Spans::read(text, &mut faults);
-        read(text, &mut faults);
-        faults.located(|path| spans.locate(path)).iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn serde_words_its_errors_as_explain_expects() {
-        assert_eq!(
-            faults("models: [{queue: {x: 1}}]"),
-            ["1:19: models[0].queue.x: unknown key; known here: max_requests, timeout_ms"]
-        );
-        assert_eq!(
-            faults("models: [{variants: [{x: 1}]}]"),
-            ["1:23: models[0].variants[0].x: unknown key; known here: path"]
-        );
-        assert_eq!(
-            faults("server: 5\nmodels: a"),
-            [
-                "1:1: server: expected a mapping (`key: value` lines), got 5",
-                "2:1: models: expected a list (`- ` lines), got \"a\"",
-            ]
-        );
-    }
-
-    #[test]
-    fn a_list_is_no_mapping_even_if_its_elements_would_fit() {
-        assert_eq!(
-            faults("server: ['127.0.0.1:80', 1, 2]"),
-            ["1:1: server: expected a mapping (`key: value` lines), got a list"]
-        );
-    }
-
-    #[test]
-    fn keys_that_are_not_words_are_unknown_keys() {
-        let known = "unknown key; known here: server, devices, models";
-        assert_eq!(
-            faults("1: a\ntrue: b\n? [c]\n: d"),
-            [format!("1:1: 1: {known}"), format!("2:1: true: {known}"), format!("3:3: \"?\": {known}"),]
-        );
-    }
-}
+mod tests;

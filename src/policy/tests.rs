@@ -10,6 +10,7 @@ use crate::units::ByteCount;
 
 mod engine;
 mod schedule;
+mod server;
 mod shipped;
 mod variants;
 
@@ -258,8 +259,10 @@ fn texts_that_are_no_policy_are_refused_in_words() {
     let long = " ".repeat(MAX_POLICY_BYTES + 1);
     check(
         &long,
-        &["p: cannot read the policy: it is longer than 1048576 bytes; check that it is a policy, and \
-                    shorten it"],
+        &[
+            "p: cannot read the policy: it is longer than 1048576 bytes; check that it is the right file, and \
+                    shorten it",
+        ],
     );
 }
 
@@ -314,9 +317,9 @@ fn files_that_cannot_be_read_say_why() {
     let read = |name: &str| Policy::from_file(&folder.join(name));
     for (name, expected) in [
         ("absent.yaml", "there is no such file; check the path"),
-        ("", "this is a folder; name the policy file inside it"),
-        ("binary.yaml", "line 2 is not UTF-8 text (byte 8); save the policy as UTF-8"),
-        ("long.yaml", "it is longer than 1048576 bytes; check that it is a policy, and shorten it"),
+        ("", "this is a folder; name the file inside it"),
+        ("binary.yaml", "line 2 is not UTF-8 text (byte 8); save it as UTF-8"),
+        ("long.yaml", "it is longer than 1048576 bytes; check that it is the right file, and shorten it"),
     ] {
         let error = read(name).expect_err(name).to_string();
         assert_eq!(error, format!("{}: cannot read the policy: {expected}", folder.join(name).display()));
@@ -330,14 +333,6 @@ fn files_that_cannot_be_read_say_why() {
 #[test]
 fn an_otherwise_empty_model_has_the_defaults() {
     let policy = parse(MODEL).expect("a legal policy");
-    assert_eq!(
-        policy.server,
-        ServerPolicy {
-            listen: ([127, 0, 0, 1], 8080).into(),
-            drain_timeout: Duration::from_secs(30),
-            max_body_bytes: ByteCount::from_mib(1),
-        }
-    );
     assert_eq!(
         policy.devices,
         DevicesPolicy {

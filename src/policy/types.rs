@@ -34,6 +34,18 @@ pub struct ServerPolicy {
     pub drain_timeout: Duration,
     /// Largest request body that is read.
     pub max_body_bytes: ByteCount,
+    /// The file of API keys; `None` asks nobody for one.
+    pub api_keys_file: Option<PathBuf>,
+    /// Whether `/metrics` asks for a key, too.
+    pub metrics_require_key: bool,
+    /// Whose pages may read answers in a browser: origins, or `*`.
+    pub cors_origins: Vec<String>,
+    /// How long a client may take nothing of what is sent to it.
+    pub client_timeout: Duration,
+    /// The most of an answer that is kept for a client that reads more slowly than it comes.
+    pub send_buffer_bytes: ByteCount,
+    /// Most connections at a time.
+    pub max_connections: u32,
 }
 
 /// How much of the machine may be used.

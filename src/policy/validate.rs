@@ -6,23 +6,23 @@
 
 mod scale;
 mod schedule;
+mod server;
 mod variants;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::units::{ByteCount, ModelName};
 
 use super::error::Faults;
 use super::path::YamlPath;
-use super::raw::{Given, RawDevices, RawEngine, RawModel, RawPolicy, RawPrefixCache, RawSampling, RawServer};
+use super::raw::{Given, RawDevices, RawEngine, RawModel, RawPolicy, RawPrefixCache, RawSampling};
 use super::section::{Section, above_to, amount, from_to};
 use super::types::{
     ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation, KvCacheType, MemoryLimit,
-    ModelPolicy, Policy, Pooling, PrefixCachePolicy, SamplingPolicy, ServerPolicy, Split,
+    ModelPolicy, Policy, Pooling, PrefixCachePolicy, SamplingPolicy, Split,
 };
 use scale::{model_devices, queue, scale, watchdog};
 
@@ -34,34 +34,10 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 /// The policy that `raw` states, or `None` if a fault was noted.
 pub(super) fn policy(raw: RawPolicy, base_dir: &Path, faults: &mut Faults) -> Option<Policy> {
     let root = YamlPath::default();
-    let server = server(&raw.server.unwrap_or_default(), root.key("server"), faults);
+    let server = server::server(&raw.server.unwrap_or_default(), &root.key("server"), base_dir, faults);
     let devices = devices(&raw.devices.unwrap_or_default(), root.key("devices"), faults);
     let models = models(raw.models.unwrap_or_default(), &root.key("models"), base_dir, faults);
     Some(Policy { server: server?, devices: devices?, models: models? })
-}
-
-fn server(raw: &RawServer, at: YamlPath, faults: &mut Faults) -> Option<ServerPolicy> {
-    let mut section = Section::new(at, faults);
-    let listen = match &raw.listen {
-        None => Some(([127, 0, 0, 1], 8080).into()),
-        Some(given) => given
-            .text()
-            .and_then(|text| text.parse().ok())
-            .or_else(|| section.refuse("listen", "an IP address and port such as 127.0.0.1:8080", given)),
-    };
-    let drain_timeout_ms =
-        section.whole("drain_timeout_ms", raw.drain_timeout_ms.as_ref(), 30_000, 0..=HOUR_MS);
-    let max_body_bytes = section.bytes(
-        "max_body_bytes",
-        raw.max_body_bytes.as_ref(),
-        ByteCount::from_mib(1),
-        ByteCount(1 << 10)..=ByteCount::from_mib(1 << 10),
-    );
-    Some(ServerPolicy {
-        listen: listen?,
-        drain_timeout: Duration::from_millis(drain_timeout_ms?),
-        max_body_bytes: max_body_bytes?,
-    })
 }
 
 fn devices(raw: &RawDevices, at: YamlPath, faults: &mut Faults) -> Option<DevicesPolicy> {

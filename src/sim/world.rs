@@ -10,7 +10,7 @@ use super::outcome::{Filling, Note, Outcome, Slo, millis};
 use super::service::{Service, count};
 use super::trace::{Request, Trace};
 use crate::admission::flow::FlowMeter;
-use crate::admission::queue::WaitQueue;
+use crate::admission::queue::{Claim, WaitQueue};
 use crate::control::step::{Action, ModelStep};
 use crate::dispatch;
 use crate::policy::ModelPolicy;
@@ -195,7 +195,7 @@ impl<'a> World<'a> {
         model.flow.arrived();
         if model.queue.is_empty() && self.lease(at, number) {
             // It never waited.
-        } else if self.models[at].queue.push(number, self.now).is_err() {
+        } else if self.models[at].queue.push(number, &Claim::default(), self.now).is_err() {
             self.outcome.refused += u64::from(counts);
         }
         let model = &mut self.models[at];
@@ -314,11 +314,11 @@ impl<'a> World<'a> {
 
     /// Free slots go to those who wait.
     fn hand_out(&mut self, at: usize) {
-        while let Some(&number) = self.models[at].queue.first() {
+        while let Some(&number) = self.models[at].queue.first(self.now) {
             if !self.lease(at, number) {
                 return;
             }
-            self.models[at].queue.pop();
+            self.models[at].queue.pop(self.now);
         }
     }
 
@@ -326,7 +326,7 @@ impl<'a> World<'a> {
     fn give_up(&mut self) {
         for model in &mut self.models {
             while model.queue.oldest_wait(self.now) > model.policy.queue.timeout {
-                let gave_up = model.queue.pop();
+                let gave_up = model.queue.pop(self.now);
                 let came = gave_up.map(|number| self.trace.requests[number as usize].at);
                 model.flow.waited(model.policy.queue.timeout, false, &model.policy.scale);
                 self.outcome.refused += u64::from(came >= Some(self.slo.from));
@@ -351,7 +351,7 @@ impl<'a> World<'a> {
                         self.drain(instance);
                     }
                     Action::RefuseWaiting => {
-                        while self.models[at].queue.pop().is_some() {
+                        while self.models[at].queue.pop(self.now).is_some() {
                             self.outcome.refused += 1;
                         }
                     }

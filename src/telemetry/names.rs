@@ -43,6 +43,12 @@ metrics! {
     counter RESUMES = "modelpool_resumes_total", "Times that a request lost its instance and went on in another";
     histogram RESUME_PAUSE = "modelpool_resume_pause_seconds", "Time from the loss of an instance to the next token of a request that went on";
     counter QUARANTINED = "modelpool_quarantined_requests_total", "Requests given up because they ended the workers that served them";
+    counter KEY_REQUESTS = "modelpool_key_requests_total", "Requests with an API key that its limits let through";
+    counter KEY_REJECTIONS = "modelpool_key_rejections_total", "Requests with an API key that were refused because of it, by reason";
+    counter KEY_TOKENS = "modelpool_key_tokens_total", "Tokens of prompts and answers, by API key";
+    gauge KEY_RUNNING = "modelpool_key_requests_running", "Requests of an API key that wait or are answered";
+    gauge CONNECTIONS = "modelpool_connections", "Connections of clients that are open";
+    counter CONNECTIONS_CLOSED = "modelpool_connections_closed_total", "Connections that the server closed, by reason";
     gauge INSTANCES = "modelpool_instances", "Instances by model, variant and state";
     gauge TARGET_INSTANCES = "modelpool_target_instances", "Instances that the controller wants";
     gauge SLOTS = "modelpool_slots", "Slots of ready instances";
@@ -55,7 +61,7 @@ metrics! {
     counter INSTANCE_FAILURES = "modelpool_instance_failures_total", "Instances that could not be made or broke";
     counter WORKER_EXITS = "modelpool_worker_exits_total", "Workers that died or were ended because they were frozen, by reason";
     gauge CRASH_LOOP = "modelpool_crash_loop", "1 while a model fails again and again, or its file cannot be loaded, and requests for it are refused";
-    counter RELOADS = "modelpool_policy_reloads_total", "Reloads of the policy by outcome";
+    counter RELOADS = "modelpool_policy_reloads_total", "Reloads of the policy or the API keys by outcome";
     counter UNLOADS = "modelpool_unloads_total", "Weights unloaded because their last instance went";
     counter DECISIONS = "modelpool_scaling_decisions_total", "Scaling decisions by reason, counted when the reason changes";
     gauge MEMORY_TOTAL = "modelpool_memory_total_bytes", "Memory of a device";

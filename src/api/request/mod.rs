@@ -20,11 +20,14 @@ mod unsupported;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::body;
 use super::error::ApiError;
+use super::headers::seconds;
 use crate::catalog::{Catalog, CatalogModel};
 use crate::generation::{GenerationRequest, Prompt, SamplingSettings};
 use output::{Output, RawOutput};
@@ -65,6 +68,8 @@ pub struct Job<'catalog> {
     pub stream: bool,
     /// Whether a stream ends with a chunk of token counts.
     pub include_usage: bool,
+    /// How long the client gives it.
+    pub timeout: Option<Duration>,
 }
 
 impl Job<'_> {
@@ -106,6 +111,7 @@ pub fn read<'catalog>(
     let sampling = sampling::settings(raw_sampling, object.get("logit_bias"), &model.policy.sampling)?;
     let output = body::from_object::<RawOutput>(&object)?.check(shape)?;
     let grammar = grammar::read(&object)?;
+    let timeout = timeout(object.get("timeout"))?;
     let prompt = match shape {
         Shape::Chat => Prompt::Text(model.chat.render(&prompt::messages(raw.messages)?)?),
         Shape::Completion => prompt::prompt(raw.prompt)?,
@@ -114,7 +120,22 @@ pub fn read<'catalog>(
         output;
     let request =
         GenerationRequest { prompt, sampling, max_tokens, stop, ignore_eos, grammar, logprobs, reuse_prefix };
-    Ok(Job { model, request, choices, stream, include_usage })
+    Ok(Job { model, request, choices, stream, include_usage, timeout })
+}
+
+/// The field `timeout`: seconds.
+///
+/// # Errors
+///
+/// [`ApiError`] if it is no such time.
+pub fn timeout(field: Option<&Value>) -> Result<Option<Duration>, ApiError> {
+    let Some(value) = field.filter(|value| !value.is_null()) else { return Ok(None) };
+    let timeout = value.as_f64().and_then(seconds);
+    timeout.map(Some).ok_or_else(|| {
+        let message =
+            format!("timeout: expected a number of seconds above 0, got {}", shorten(&value.to_string()));
+        ApiError::invalid("timeout", message)
+    })
 }
 
 /// The model that a client asks for.

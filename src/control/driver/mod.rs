@@ -256,7 +256,7 @@ impl Controller {
     }
 
     fn act(&mut self, step: &ModelStep, observation: &Observation, now: Timestamp) {
-        self.note(step, now);
+        self.note(step, observation, now);
         let reason = step.reason.name();
         for action in &step.actions {
             match *action {

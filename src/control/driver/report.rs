@@ -5,13 +5,13 @@ use std::time::Duration;
 use metrics::{counter, gauge};
 
 use super::Controller;
-use crate::admission::Condition;
+use crate::admission::{Condition, Loading};
 use crate::control::step::{Action, ModelStep};
 use crate::gpu::Sensors;
 use crate::scaling::Reason;
 use crate::telemetry as names;
 use crate::units::{DeviceId, DeviceSet, Timestamp};
-use crate::view::{Observation, Takes};
+use crate::view::{InstanceState, ModelObservation, Observation, Takes};
 
 /// Least time between two log lines about decisions that change nothing: under load their reasons alternate.
 const IDLE_LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ pub(super) struct Note {
 
 impl Controller {
     /// Logs and counts a decision that differs from the one before, or does something.
-    pub(super) fn note(&mut self, step: &ModelStep, now: Timestamp) {
+    pub(super) fn note(&mut self, step: &ModelStep, observation: &Observation, now: Timestamp) {
         let reason = step.reason.name();
         let count = |wanted: fn(&Action) -> bool| step.actions.iter().filter(|action| wanted(action)).count();
         let starts = count(|action| matches!(action, Action::Start { .. }));
@@ -47,7 +47,9 @@ impl Controller {
         let trouble = self.fleet.trouble(&step.model);
         let crash_loop = trouble.as_ref().is_some_and(|trouble| trouble.crash_loop);
         let trouble = trouble.map(|trouble| trouble.reason);
-        let condition = Condition { explanation: step.reason.to_string(), trouble, crash_loop };
+        let model = observation.models.iter().find(|model| model.model == step.model);
+        let loading = model.and_then(first_loading);
+        let condition = Condition { explanation: step.reason.to_string(), trouble, crash_loop, loading };
         self.setup.admission.explain(&step.model, condition);
         let note = self.notes.entry(step.model.clone()).or_default();
         let changed = std::mem::replace(&mut note.reason, reason) != reason;
@@ -134,6 +136,16 @@ impl Controller {
             }
         }
     }
+}
+
+/// The instance that will be ready first, of those that start.
+fn first_loading(model: &ModelObservation) -> Option<Loading> {
+    let starting = model.instances.iter().filter(|instance| instance.state == InstanceState::Starting);
+    let loading = starting.filter_map(|instance| {
+        let variant = model.variants.get(instance.variant)?;
+        Some(Loading { elapsed: instance.age, expected: variant.load_time })
+    });
+    loading.min_by_key(|loading| loading.expected.saturating_sub(loading.elapsed))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are floating point by Prometheus's definition")]

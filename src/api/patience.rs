@@ -1,0 +1,150 @@
+//! The body of a stream from the moment in which its status was sent: comments while there is nothing else to send, so that
+//! clients and proxies see that it is alive.
+//!
+//! A stream whose request waits begins before the request is accepted. What is wrong with it is then told as an event.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::error::ApiError;
+use super::stream::{EventStream, error_frame};
+use crate::admission::{Admission, Outlook, Place};
+use crate::units::ModelName;
+
+/// How long a stream waits for its request to be accepted before it begins: what is refused sooner has its own status.
+pub const HEAD_START: Duration = Duration::from_secs(1);
+/// The longest time without a byte.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// A request that waits to be accepted.
+pub type Begun = Pin<Box<dyn Future<Output = Result<EventStream, ApiError>> + Send + Sync>>;
+
+enum State {
+    Waits(Begun),
+    Goes(Box<EventStream>),
+    Ended,
+}
+
+/// What the comments are about.
+pub struct Subject {
+    /// Knows how it stands.
+    pub admission: Arc<Admission>,
+    /// The model asked for.
+    pub model: ModelName,
+    /// Where the request's choices stand.
+    pub places: Vec<Place>,
+}
+
+/// A stream that is never silent for long.
+pub struct PatientStream {
+    state: State,
+    subject: Subject,
+    /// What the client's endpoint calls its prompt, for errors.
+    prompt_field: &'static str,
+    /// When a comment is due.
+    silence: Pin<Box<Sleep>>,
+    last: VecDeque<Bytes>,
+}
+
+impl PatientStream {
+    /// The stream of a request that was accepted.
+    #[must_use]
+    pub fn going(stream: EventStream, subject: Subject, prompt_field: &'static str) -> Self {
+        Self::new(State::Goes(Box::new(stream)), subject, prompt_field, SILENCE)
+    }
+
+    /// The stream of a request that has waited for a while already. Says so at once.
+    #[must_use]
+    pub fn waiting(begun: Begun, subject: Subject, prompt_field: &'static str) -> Self {
+        Self::new(State::Waits(begun), subject, prompt_field, Duration::ZERO)
+    }
+
+    fn new(state: State, subject: Subject, prompt_field: &'static str, silence: Duration) -> Self {
+        let silence = Box::pin(sleep_until(Instant::now() + silence));
+        Self { state, subject, prompt_field, silence, last: VecDeque::new() }
+    }
+
+    /// The next frame of the answer; pending while there is none.
+    fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            if let Some(frame) = self.last.pop_front() {
+                return Poll::Ready(Some(frame));
+            }
+            match &mut self.state {
+                State::Waits(begun) => match ready!(begun.as_mut().poll(context)) {
+                    Ok(stream) => self.state = State::Goes(Box::new(stream)),
+                    Err(error) => {
+                        tracing::debug!(model = %self.subject.model, %error, "refused after a wait");
+                        self.last.push_back(error_frame(&error, self.prompt_field));
+                        self.state = State::Ended;
+                    }
+                },
+                State::Goes(stream) => {
+                    let Ok(frame) = ready!(Pin::new(stream).poll_next(context)).transpose();
+                    return Poll::Ready(frame);
+                }
+                State::Ended => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl Stream for PatientStream {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let frame = match self.poll_answer(context) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                ready!(self.silence.as_mut().poll(context));
+                Some(comment(&self.subject.admission.outlook(&self.subject.model, &self.subject.places)))
+            }
+        };
+        self.silence.as_mut().reset(Instant::now() + SILENCE);
+        // The timer tells this task when the next comment is due.
+        if self.silence.as_mut().poll(context).is_ready() {
+            context.waker().wake_by_ref();
+        }
+        Poll::Ready(frame.map(Ok))
+    }
+}
+
+/// A comment of server-sent events: a line that begins with a colon, which clients pass over.
+fn comment(outlook: &Outlook) -> Bytes {
+    let text = match outlook {
+        Outlook::Queued { position } => format!("queue position {position}"),
+        Outlook::Loading { percent: Some(percent) } => format!("loading model, {percent} %"),
+        Outlook::Loading { percent: None } => "loading model".to_owned(),
+        Outlook::NoInstance { explanation } => {
+            // A line break would end the comment.
+            format!("waiting for an instance: {}", explanation.replace(['\r', '\n'], " "))
+        }
+        Outlook::Served => "working".to_owned(),
+    };
+    format!(": {text}\n\n").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comment_is_one_line() {
+        let check = |outlook: Outlook, text: &str| assert_eq!(comment(&outlook), format!(": {text}\n\n"));
+        check(Outlook::Queued { position: 3 }, "queue position 3");
+        check(Outlook::Loading { percent: Some(42) }, "loading model, 42 %");
+        check(Outlook::Loading { percent: None }, "loading model");
+        let explanation = "no headroom\ndata: x".to_owned();
+        check(Outlook::NoInstance { explanation }, "waiting for an instance: no headroom data: x");
+        check(Outlook::Served, "working");
+    }
+}
