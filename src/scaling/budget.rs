@@ -9,12 +9,12 @@
 /// Requests over which the budget forgets.
 const MEMORY: f64 = 4000.0;
 /// Part of the allowed share that is aimed at; the rest is left for what nobody can foresee.
-const AIM: f64 = 0.75;
+const AIM: f64 = 0.7;
 /// What may be planned late, in allowed shares, when nothing was earned or spent. Instances come whole, so a pool that is
 /// sized for at most this much usually has far less.
-const PLANNED: f64 = 5.0;
+const PLANNED: f64 = 4.0;
 /// How much more a full budget allows.
-const GAIN: f64 = 8.0;
+const GAIN: f64 = 24.0;
 /// How fast an overdrawn budget allows less, and the least it does, in planned shares: then as much as the policy allows.
 /// Less would make a pool large for late requests that no size prevents.
 const STRICTNESS: f64 = 2.0;
