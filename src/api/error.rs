@@ -7,7 +7,7 @@ use http::header::{HeaderValue, RETRY_AFTER};
 use serde::Serialize;
 use warp::reply::{Reply, Response};
 
-use crate::admission::{RESTART_TIME, Rejection};
+use crate::admission::{AskError, RESTART_TIME, Rejection};
 use crate::chat::ChatError;
 use crate::generation::GenerationError;
 
@@ -51,8 +51,8 @@ pub enum ApiError {
         path: String,
         /// The method used.
         method: String,
-        /// The method to use.
-        allowed: &'static str,
+        /// The methods to use.
+        allowed: String,
     },
     /// More than the policy's `max_body_bytes`.
     #[error("the body is larger than {limit} bytes, the server's max_body_bytes")]
@@ -85,6 +85,12 @@ impl ApiError {
         Self::Invalid { param: Some(param.into()), message: message.into() }
     }
 
+    /// A worker answered something else than it was asked.
+    pub fn foreign_reply() -> Self {
+        let reason = "the worker answered another question".to_owned();
+        Self::Generation(GenerationError::Lost { interruptions: 0, reason })
+    }
+
     /// Status and code: the one place where errors become HTTP.
     #[must_use]
     pub const fn status(&self) -> (StatusCode, &'static str) {
@@ -103,6 +109,7 @@ impl ApiError {
                 // Not a 5xx: clients repeat those by themselves, and nothing would change.
                 Rejection::Quarantined { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "request_quarantined"),
                 Rejection::Removed { .. } => (StatusCode::NOT_FOUND, "model_not_found"),
+                Rejection::Paused { .. } => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
                 Rejection::ShuttingDown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             },
             Self::Generation(error) | Self::Text { error, .. } => match error {
@@ -112,6 +119,8 @@ impl ApiError {
                     (StatusCode::BAD_REQUEST, "context_length_exceeded")
                 }
                 GenerationError::PromptEmpty
+                | GenerationError::NoInfill
+                | GenerationError::ReplyTooLarge { .. }
                 | GenerationError::UnknownToken { .. }
                 | GenerationError::Grammar { .. } => (StatusCode::BAD_REQUEST, "invalid_request"),
                 GenerationError::Lost { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "engine_error"),
@@ -129,9 +138,12 @@ impl ApiError {
             Self::Text { field, .. } | Self::Generation(GenerationError::Grammar { field, .. }) => {
                 Some(field)
             }
-            Self::Generation(GenerationError::UnknownToken { place, .. }) if place == "logit_bias" => {
-                Some("logit_bias")
+            Self::Generation(GenerationError::UnknownToken { place, .. })
+                if matches!(place.as_str(), "logit_bias" | "tokens") =>
+            {
+                Some(place)
             }
+            Self::Generation(GenerationError::NoInfill) => Some("model"),
             Self::Invalid { param, .. } => param.as_deref(),
             Self::UnknownModel { .. } | Self::BrokenModel { .. } => Some("model"),
             Self::Generation(
@@ -174,10 +186,21 @@ impl ApiError {
         if let Some(wait) = retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
         }
-        if let Self::MethodNotAllowed { allowed, .. } = self {
-            headers.insert(http::header::ALLOW, HeaderValue::from_static(allowed));
+        if let Self::MethodNotAllowed { allowed, .. } = self
+            && let Ok(allowed) = HeaderValue::from_str(allowed)
+        {
+            headers.insert(http::header::ALLOW, allowed);
         }
         response
+    }
+}
+
+impl From<AskError> for ApiError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Rejected(rejection) => rejection.into(),
+            AskError::Failed(error) => error.into(),
+        }
     }
 }
 

@@ -9,20 +9,22 @@ mod embeddings;
 mod error;
 pub mod listen;
 mod logprobs;
+mod models;
 mod request;
 mod response;
+mod routes;
 mod stream;
+mod tokens;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Buf;
+use bytes::{Buf, BytesMut};
 use futures_util::Stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 use metrics::counter;
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde_json::json;
 use uuid::Uuid;
 use warp::Filter;
 use warp::filters::BoxedFilter;
@@ -35,8 +37,9 @@ use crate::telemetry;
 use crate::units::ByteCount;
 use choices::Choices;
 use error::ApiError;
-use request::{Job, Shape};
+use request::{Job, Shape, Target};
 use response::Heading;
+use routes::{Endpoint, Found};
 use stream::EventStream;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -57,104 +60,87 @@ pub struct Api {
     pub max_body_bytes: ByteCount,
 }
 
-/// What can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Endpoint {
-    Health,
-    Models,
-    Metrics,
-    Embed,
-    Generate(Shape),
-}
-
-/// All paths with their methods; nothing else is served.
-const ROUTES: [(&str, &str, Endpoint); 6] = [
-    ("/health", "GET", Endpoint::Health),
-    ("/metrics", "GET", Endpoint::Metrics),
-    ("/v1/models", "GET", Endpoint::Models),
-    ("/v1/chat/completions", "POST", Endpoint::Generate(Shape::Chat)),
-    ("/v1/completions", "POST", Endpoint::Generate(Shape::Completion)),
-    ("/v1/embeddings", "POST", Endpoint::Embed),
-];
-
 /// The warp filter that answers every request.
 pub fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
     warp::method()
         .and(warp::path::full())
+        .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
-        .then(move |method: Method, path: FullPath, headers: HeaderMap, body| {
+        .then(move |method: Method, path: FullPath, query: String, headers: HeaderMap, body| {
             let api = Arc::clone(&api);
-            async move { api.respond(&method, path.as_str(), &headers, body).await }
+            async move { api.respond(&method, path.as_str(), &query, &headers, body).await }
         })
         .boxed()
 }
 
 impl Api {
-    async fn respond<S, B>(&self, method: &Method, path: &str, headers: &HeaderMap, body: S) -> Response
+    async fn respond<S, B>(
+        &self,
+        method: &Method,
+        path: &str,
+        query: &str,
+        headers: &HeaderMap,
+        body: S,
+    ) -> Response
     where
         S: Stream<Item = Result<B, warp::Error>>,
         B: Buf,
     {
         let arrived = Instant::now();
         let id = request_id(headers);
-        let route = ROUTES.iter().find(|(known, _, _)| *known == path);
-        let answer = match find_endpoint(route, method, path) {
-            Ok(Endpoint::Health) => Ok(self.health()),
-            Ok(Endpoint::Models) => Ok(self.models()),
-            Ok(Endpoint::Metrics) => Ok(self.render_metrics()),
-            Ok(Endpoint::Embed) => self.embed(body, arrived, &id).await,
-            Ok(Endpoint::Generate(shape)) => self.generate(shape, body, arrived, &id).await,
+        let route = routes::find(method, path);
+        let prompt_field = match &route {
+            Ok(Found { endpoint: Endpoint::Generate(shape), .. }) => shape.prompt_field(),
+            _ => "",
+        };
+        let answer = match route {
+            Ok(found) => self.answer(&found, Target::of(query), body, arrived, &id).await,
             Err(error) => Err(error),
         };
-        let prompt_field =
-            if let Some((_, _, Endpoint::Generate(shape))) = route { shape.prompt_field() } else { "" };
         let mut response = answer.unwrap_or_else(|error| {
             tracing::debug!(request = ?id, path, %error, "refused");
             error.response(prompt_field)
         });
         // Only known paths become labels: clients can choose others freely.
-        let label = route.map_or("other", |(known, _, _)| known);
+        let label = routes::pattern(path).unwrap_or("other");
         let status = response.status().as_u16().to_string();
         counter!(telemetry::HTTP_RESPONSES, "path" => label, "status" => status).increment(1);
         response.headers_mut().insert(REQUEST_ID, id);
         response
     }
 
-    /// Healthy while it takes requests, whether or not anything is loaded.
-    fn health(&self) -> Response {
-        let snapshot = self.pool.load();
-        let served = snapshot.catalog.models.iter().map(|model| {
-            let name = &model.policy.name;
-            let condition = self.admission.condition(name);
-            let crash_loop = condition.as_ref().is_some_and(|condition| condition.crash_loop);
-            let mut state = json!({
-                "status": if crash_loop { "crash_loop" } else { "ok" },
-                "ready_instances": snapshot.instances(name).len(),
-            });
-            if let Some(trouble) = condition.and_then(|condition| condition.trouble) {
-                state["last_failure"] = trouble.into();
-            }
-            (name.to_string(), state)
-        });
-        let broken = snapshot.catalog.broken.iter().map(|model| {
-            let state = json!({ "status": "broken", "ready_instances": 0, "last_failure": model.reason });
-            (model.name.to_string(), state)
-        });
-        let models: serde_json::Map<_, _> = served.chain(broken).collect();
-        let draining = self.admission.is_closed();
-        let (status, word) =
-            if draining { (StatusCode::SERVICE_UNAVAILABLE, "draining") } else { (StatusCode::OK, "ok") };
-        let body = json!({ "status": word, "version": env!("CARGO_PKG_VERSION"), "models": models });
-        warp::reply::with_status(warp::reply::json(&body), status).into_response()
+    async fn answer<S, B>(
+        &self,
+        found: &Found<'_>,
+        target: Target<'_>,
+        body: S,
+        arrived: Instant,
+        id: &HeaderValue,
+    ) -> Result<Response, ApiError>
+    where
+        S: Stream<Item = Result<B, warp::Error>>,
+        B: Buf,
+    {
+        match found.endpoint {
+            Endpoint::Health => Ok(self.health()),
+            Endpoint::Models => Ok(self.models()),
+            Endpoint::Model => self.model(&found.parameter),
+            Endpoint::Metrics => Ok(self.render_metrics()),
+            Endpoint::Embed => self.embed(body, arrived, id).await,
+            Endpoint::Tokenize => self.tokenize(&self.read(body).await?, target).await,
+            Endpoint::Detokenize => self.detokenize(&self.read(body).await?, target).await,
+            Endpoint::ApplyTemplate => self.apply_template(&self.read(body).await?, target),
+            Endpoint::Generate(shape) => self.generate(shape, body, arrived, id).await,
+        }
     }
 
-    fn models(&self) -> Response {
-        let model =
-            |name: &str| json!({ "id": name, "object": "model", "created": 0, "owned_by": "modelpool" });
-        let snapshot = self.pool.load();
-        let data: Vec<_> = snapshot.catalog.models.iter().map(|m| model(m.policy.name.as_str())).collect();
-        warp::reply::json(&json!({ "object": "list", "data": data })).into_response()
+    async fn read<S, B>(&self, body: S) -> Result<BytesMut, ApiError>
+    where
+        S: Stream<Item = Result<B, warp::Error>>,
+        B: Buf,
+    {
+        body::read(body, self.max_body_bytes.0).await
     }
 
     fn render_metrics(&self) -> Response {
@@ -168,7 +154,7 @@ impl Api {
         S: Stream<Item = Result<B, warp::Error>>,
         B: Buf,
     {
-        let bytes = body::read(body, self.max_body_bytes.0).await?;
+        let bytes = self.read(body).await?;
         let catalog = Arc::clone(&self.pool.load().catalog);
         let job = embeddings::read(&bytes, &catalog)?;
         let arrival = Arrival { at: arrived, id: id.to_str().unwrap_or_default().to_owned() };
@@ -191,7 +177,7 @@ impl Api {
         S: Stream<Item = Result<B, warp::Error>>,
         B: Buf,
     {
-        let bytes = body::read(body, self.max_body_bytes.0).await?;
+        let bytes = self.read(body).await?;
         // Not held while the request waits: a reload may put another catalog in its place.
         let catalog = Arc::clone(&self.pool.load().catalog);
         let job = request::read(&bytes, shape, &catalog)?;
@@ -212,18 +198,6 @@ impl Api {
         insert(headers, VARIANT, &instance.variant_name);
         Ok(response)
     }
-}
-
-fn find_endpoint(
-    route: Option<&(&'static str, &'static str, Endpoint)>,
-    method: &Method,
-    path: &str,
-) -> Result<Endpoint, ApiError> {
-    let (_, allowed, endpoint) = route.ok_or_else(|| ApiError::NotFound { path: path.to_owned() })?;
-    if method == allowed || (method == Method::HEAD && *allowed == "GET") {
-        return Ok(*endpoint);
-    }
-    Err(ApiError::MethodNotAllowed { path: path.to_owned(), method: method.to_string(), allowed })
 }
 
 /// The client's own id, or a new one.

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use super::{ContextSpec, Weights};
-use crate::generation::{GenerationError, GenerationRequest, Prompt, SequenceSpec, Token};
+use super::{ContextSpec, Weights, prompt};
+use crate::generation::{GenerationError, GenerationRequest, SequenceSpec, Token, Tokenizing};
 use crate::policy::ContextOverflow;
 use crate::sampling::dry::Breakers;
 use crate::sampling::{Constraint, Sampler};
@@ -44,10 +44,7 @@ pub fn prepare<W: Weights>(
     spec: SequenceSpec,
 ) -> Result<Prepared, GenerationError> {
     let SequenceSpec { request, generated } = spec;
-    let mut tokens = match &request.prompt {
-        Prompt::Text(text) => weights.tokenize(text),
-        Prompt::Tokens(tokens) => tokens.clone(),
-    };
+    let mut tokens = prompt::tokens(weights, &request.prompt, context.pooling.is_some())?;
     check_tokens(&request, &tokens, weights.vocabulary().tokens())?;
     let mut prompt_tokens = tokens.len();
     let limit = context.max_tokens();
@@ -87,7 +84,9 @@ fn sampler<W: Weights>(weights: &W, request: &GenerationRequest, tokens: &[Token
         Breakers::default()
     } else {
         let pieces = (0..vocabulary.tokens()).map(|token| vocabulary.piece(token));
-        Breakers::new(&dry.sequence_breakers, pieces, |text| weights.tokenize_part(text))
+        Breakers::new(&dry.sequence_breakers, pieces, |text| {
+            weights.tokenize_with(text, Tokenizing::default())
+        })
     };
     let mut sampler = Sampler::new(request.sampling.clone(), request.logprobs, never, Arc::new(breakers));
     tokens.iter().for_each(|token| sampler.accept(*token));
@@ -134,6 +133,7 @@ mod tests {
     use crate::engine::Loader;
     use crate::engine::fake::FakeLoader;
     use crate::engine::{EngineError, WeightsSpec};
+    use crate::generation::Prompt;
     use crate::policy::Split;
     use crate::units::DeviceSet;
 

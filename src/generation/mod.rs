@@ -2,10 +2,14 @@
 //!
 //! Plain values shared by the API, the pool and the engine; no behaviour beyond them.
 
+mod prompt;
+mod question;
 mod settings;
 
 use std::sync::Arc;
 
+pub use prompt::{ExtraFile, Infill, Prompt, PromptPart, SpecialToken};
+pub use question::{Question, Reply, Tokenizing};
 use serde::{Deserialize, Serialize};
 pub use settings::{
     Dry, Grammar, Mirostat, MirostatVersion, Penalties, SamplingSettings, TokenLogprob, TokenLogprobs, Xtc,
@@ -13,16 +17,6 @@ pub use settings::{
 
 /// The number of a token in a model's vocabulary.
 pub type Token = u32;
-
-/// The text to continue.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Prompt {
-    /// Text, from the client or from a chat template. The model's special tokens are recognized in it; a
-    /// beginning-of-sequence token is added where the model asks for one and the text does not begin with it.
-    Text(String),
-    /// Token ids, taken as they are.
-    Tokens(Vec<Token>),
-}
 
 /// One request, validated, for one slot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -166,6 +160,20 @@ pub enum GenerationError {
         /// Bytes of the request as it would be sent.
         bytes: u64,
         /// The most bytes that are sent.
+        limit: u64,
+    },
+    /// The model was not trained to fill in the middle.
+    #[error(
+        "this model cannot fill a gap: its file names no tokens for prefix, suffix and middle; ask one that does, \
+         or leave the suffix out"
+    )]
+    NoInfill,
+    /// An answer that is larger than a worker may send.
+    #[error("the answer would have {bytes} bytes, at most {limit} are sent; ask for a part at a time")]
+    ReplyTooLarge {
+        /// Bytes, as far as they were counted.
+        bytes: u64,
+        /// The most.
         limit: u64,
     },
     /// Nothing to continue.

@@ -15,6 +15,7 @@ mod prompt;
 mod range;
 mod sampling;
 mod schema;
+mod target;
 mod unsupported;
 
 #[cfg(test)]
@@ -31,6 +32,7 @@ use output::{Output, RawOutput};
 use prompt::{RawMessage, RawPrompt};
 use range::shorten;
 use sampling::RawSampling;
+pub use target::Target;
 
 /// Which endpoint was asked, and so which shapes go in and out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +109,7 @@ pub fn read<'catalog>(
     let output = body::from_object::<RawOutput>(&object)?.check(shape)?;
     let grammar = grammar::read(&object)?;
     let prompt = match shape {
-        Shape::Chat => Prompt::Text(model.chat.render(&prompt::messages(raw.messages)?)?),
+        Shape::Chat => Prompt::Text(render(model, raw.messages)?),
         Shape::Completion => prompt::prompt(raw.prompt)?,
     };
     let Output { stream, include_usage, max_tokens, stop, choices, logprobs, ignore_eos, reuse_prefix } =
@@ -115,6 +117,23 @@ pub fn read<'catalog>(
     let request =
         GenerationRequest { prompt, sampling, max_tokens, stop, ignore_eos, grammar, logprobs, reuse_prefix };
     Ok(Job { model, request, choices, stream, include_usage })
+}
+
+/// The prompt that the messages of a chat become.
+///
+/// # Errors
+///
+/// [`ApiError`] that names the field.
+pub fn chat_prompt(object: &Map<String, Value>, model: &CatalogModel) -> Result<String, ApiError> {
+    #[derive(Deserialize)]
+    struct RawChat {
+        messages: Option<Vec<RawMessage>>,
+    }
+    render(model, body::from_object::<RawChat>(object)?.messages)
+}
+
+fn render(model: &CatalogModel, messages: Option<Vec<RawMessage>>) -> Result<String, ApiError> {
+    Ok(model.chat.render(&prompt::messages(messages)?)?)
 }
 
 /// The model that a client asks for.

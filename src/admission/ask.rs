@@ -1,0 +1,103 @@
+//! Asks an instance what its weights alone can answer. A question takes no slot, so it never waits for answers that are
+//! being generated; but where nothing is loaded, it waits in the queue like a request, so that the model is loaded.
+
+use std::sync::Arc;
+
+use super::{Admission, ModelQueue, Rejection, Trail, Turn};
+use crate::generation::{GenerationError, GenerationRequest, Prompt, Question, Reply};
+use crate::pool::Instance;
+use crate::units::ModelName;
+
+/// Instances that may end over a question before it is given up.
+const MAX_ASKED: u32 = 3;
+
+/// Why a question has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// There is no instance for it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// It cannot be answered.
+    #[error(transparent)]
+    Failed(#[from] GenerationError),
+}
+
+impl Admission {
+    /// Asks an instance of a model.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError`] if there is no instance, or no answer.
+    pub async fn ask(self: &Arc<Self>, model: &ModelName, question: Question) -> Result<Reply, AskError> {
+        let queue = self.queue(model).ok_or_else(|| Rejection::Removed { model: model.clone() })?;
+        let question = Arc::new(question);
+        for _ in 0..MAX_ASKED {
+            let instance = self.any_instance(&queue).await?;
+            let asked = instance.ask(Arc::clone(&question));
+            let patience = queue.policy().queue.timeout;
+            match tokio::time::timeout(patience, asked).await {
+                Ok(Some(reply)) => return Ok(reply?),
+                // It has ended, and the controller may not know yet.
+                Ok(None) => drop(instance.drain()),
+                Err(_) => {
+                    let reason = format!("no answer within {} ms", patience.as_millis());
+                    return Err(GenerationError::Lost { interruptions: 0, reason }.into());
+                }
+            }
+        }
+        let reason = "the instances that were asked have ended".to_owned();
+        Err(GenerationError::Lost { interruptions: MAX_ASKED, reason }.into())
+    }
+
+    /// How many tokens a prompt has for a model, those that are added to it included.
+    ///
+    /// # Errors
+    ///
+    /// As [`Admission::ask`].
+    pub async fn count_tokens(self: &Arc<Self>, model: &ModelName, prompt: Prompt) -> Result<u32, AskError> {
+        match self.ask(model, Question::Count(prompt)).await? {
+            Reply::Count(tokens) => Ok(tokens),
+            other => {
+                let reason = format!("not a count: {other:?}");
+                Err(GenerationError::Lost { interruptions: 0, reason }.into())
+            }
+        }
+    }
+
+    /// The ready instance with the fewest questions; waits for one if there is none.
+    async fn any_instance(&self, queue: &Arc<ModelQueue>) -> Result<Arc<Instance>, Rejection> {
+        if let Some(found) = self.least_asked(queue) {
+            self.refuse_when_closed()?;
+            return Ok(found);
+        }
+        let ready = queue.ready.notified();
+        let mut ready = std::pin::pin!(ready);
+        ready.as_mut().enable();
+        // One that came before it was listened for.
+        if let Some(found) = self.least_asked(queue) {
+            return Ok(found);
+        }
+        let stands_for_it = GenerationRequest::new(Prompt::Text(String::new()));
+        let (mut demand, trail) = (None, Arc::new(Trail::default()));
+        let lease = tokio::select! {
+            grant = self.acquire(queue, &mut demand, Turn::Arrival(&stands_for_it), &trail) => Some(grant?.lease),
+            // Others came first and have its slots; it answers nevertheless.
+            () = ready => None,
+        };
+        let leased = lease.as_ref().map(|lease| Arc::clone(lease.instance()));
+        leased.or_else(|| self.least_asked(queue)).ok_or_else(|| Rejection::CannotLoad {
+            reason: "the instance that was to be asked has ended".into(),
+            retry_after: super::RESTART_TIME,
+        })
+    }
+
+    fn least_asked(&self, queue: &ModelQueue) -> Option<Arc<Instance>> {
+        let snapshot = self.pool.load();
+        let ready = snapshot.instances(&queue.name).iter().filter(|instance| instance.load().ready);
+        ready.max_by_key(|instance| instance.free_questions()).cloned()
+    }
+}
+
+#[cfg(test)]
+#[path = "ask_tests.rs"]
+mod tests;
