@@ -109,3 +109,50 @@ async fn a_template_is_applied_without_loading_anything() {
     assert!(prompt.contains("Hi") && prompt.ends_with("assistant\n"), "{prompt}");
     assert_eq!(controls.loads.load(std::sync::atomic::Ordering::Relaxed), 0);
 }
+
+#[tokio::test]
+async fn documents_are_ranked_best_first() {
+    // The fake engine's score of a text is how often its first character occurs.
+    let (world, _) = World::fake("  slots: 2\n  engine: { pooling: rank }").await;
+    let documents = json!(["b", { "text": "aaa" }, "aa", "ba"]);
+    let rank = async |more: Value| {
+        let mut body = json!({ "model": world.model, "query": "a", "documents": documents });
+        common::merge(&mut body, &more);
+        post(&world, "/v1/rerank", &body).await
+    };
+    let (status, all) = rank(json!({})).await;
+    assert_eq!(status, 200, "{all}");
+    let order = |answer: &Value| -> Vec<u64> {
+        answer["results"].as_array().unwrap().iter().map(|found| found["index"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(order(&all), [1, 2, 3, 0]);
+    assert_eq!(
+        (&all["results"][0]["relevance_score"], &all["usage"]["total_tokens"]),
+        (&json!(4.0), &json!(12))
+    );
+    assert!(all["results"][0].get("document").is_none());
+    let (_, best) = rank(json!({ "top_n": 1, "return_documents": true })).await;
+    assert_eq!((order(&best), &best["results"][0]["document"]), (vec![1], &json!({ "text": "aaa" })));
+    for (more, field) in [
+        (json!({ "documents": [] }), "documents"),
+        (json!({ "documents": null }), "documents"),
+        (json!({ "documents": [5] }), "documents[0]"),
+        (json!({ "query": null }), "query"),
+        (json!({ "top_n": 0 }), "top_n"),
+        (json!({ "documents": ["a", "x".repeat(600)] }), "documents[1]"),
+    ] {
+        let (status, answer) = rank(more).await;
+        assert_eq!((status, &answer["error"]["param"]), (400, &json!(field)), "{answer}");
+    }
+    let (embeds, _) = World::fake("  engine: { pooling: mean }").await;
+    let body = json!({ "model": embeds.model, "query": "a", "documents": ["b"] });
+    assert_eq!(refused(&embeds, "/rerank", &body).await, "model");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_that_was_not_trained_to_rank_survives_being_asked_to() {
+    let world = World::real("  engine: { pooling: rank }").await;
+    let body = json!({ "model": world.model, "query": "a fox", "documents": ["The fox runs.", "Rain."] });
+    let (status, answer) = post(&world, "/v1/rerank", &body).await;
+    assert_eq!((status, answer["results"].as_array().map(Vec::len)), (200, Some(2)), "{answer}");
+}

@@ -11,6 +11,7 @@ pub mod listen;
 mod logprobs;
 mod models;
 mod request;
+mod rerank;
 mod response;
 mod routes;
 mod stream;
@@ -122,16 +123,18 @@ impl Api {
         S: Stream<Item = Result<B, warp::Error>>,
         B: Buf,
     {
+        let arrival = Arrival { at: arrived, id: id.to_str().unwrap_or_default().to_owned() };
         match found.endpoint {
             Endpoint::Health => Ok(self.health()),
             Endpoint::Models => Ok(self.models()),
             Endpoint::Model => self.model(&found.parameter),
             Endpoint::Metrics => Ok(self.render_metrics()),
-            Endpoint::Embed => self.embed(body, arrived, id).await,
+            Endpoint::Embed => self.embed(&self.read(body).await?, &arrival).await,
+            Endpoint::Rerank => self.rerank(&self.read(body).await?, &arrival).await,
             Endpoint::Tokenize => self.tokenize(&self.read(body).await?, target).await,
             Endpoint::Detokenize => self.detokenize(&self.read(body).await?, target).await,
             Endpoint::ApplyTemplate => self.apply_template(&self.read(body).await?, target),
-            Endpoint::Generate(shape) => self.generate(shape, body, arrived, id).await,
+            Endpoint::Generate(shape) => self.generate(shape, &self.read(body).await?, &arrival).await,
         }
     }
 
@@ -149,55 +152,46 @@ impl Api {
             .into_response()
     }
 
-    async fn embed<S, B>(&self, body: S, arrived: Instant, id: &HeaderValue) -> Result<Response, ApiError>
-    where
-        S: Stream<Item = Result<B, warp::Error>>,
-        B: Buf,
-    {
-        let bytes = self.read(body).await?;
+    async fn embed(&self, bytes: &[u8], arrival: &Arrival) -> Result<Response, ApiError> {
         let catalog = Arc::clone(&self.pool.load().catalog);
-        let job = embeddings::read(&bytes, &catalog)?;
-        let arrival = Arrival { at: arrived, id: id.to_str().unwrap_or_default().to_owned() };
-        let (answer, Served { instance, .. }) = embeddings::embed(&self.admission, job, &arrival).await?;
-        let mut response = warp::reply::json(&answer).into_response();
-        let headers = response.headers_mut();
-        insert(headers, INSTANCE, &instance.id.to_string());
-        insert(headers, VARIANT, &instance.variant_name);
-        Ok(response)
+        let job = embeddings::read(bytes, &catalog)?;
+        let (answer, served) = embeddings::embed(&self.admission, job, arrival).await?;
+        Ok(with_heading(warp::reply::json(&answer).into_response(), &served))
     }
 
-    async fn generate<S, B>(
-        &self,
-        shape: Shape,
-        body: S,
-        arrived: Instant,
-        id: &HeaderValue,
-    ) -> Result<Response, ApiError>
-    where
-        S: Stream<Item = Result<B, warp::Error>>,
-        B: Buf,
-    {
-        let bytes = self.read(body).await?;
+    async fn rerank(&self, bytes: &[u8], arrival: &Arrival) -> Result<Response, ApiError> {
+        let catalog = Arc::clone(&self.pool.load().catalog);
+        let job = rerank::read(bytes, &catalog)?;
+        let (answer, served) = rerank::rerank(&self.admission, job, arrival).await?;
+        Ok(with_heading(warp::reply::json(&answer).into_response(), &served))
+    }
+
+    async fn generate(&self, shape: Shape, bytes: &[u8], arrival: &Arrival) -> Result<Response, ApiError> {
         // Not held while the request waits: a reload may put another catalog in its place.
         let catalog = Arc::clone(&self.pool.load().catalog);
-        let job = request::read(&bytes, shape, &catalog)?;
+        let job = request::read(bytes, shape, &catalog)?;
         let model = &job.model.policy.name;
-        let arrival = Arrival { at: arrived, id: id.to_str().unwrap_or_default().to_owned() };
-        let choices = Choices::begin(&self.admission, model, job.requests(), &arrival).await?;
-        let Served { instance, waited } = choices.served().clone();
-        tracing::debug!(request = ?id, %model, instance = %instance.id, variant = %instance.variant_name,
+        let choices = Choices::begin(&self.admission, model, job.requests(), arrival).await?;
+        let served = choices.served().clone();
+        let Served { instance, waited } = &served;
+        tracing::debug!(request = arrival.id, %model, instance = %instance.id, variant = %instance.variant_name,
             waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX), choices = job.choices, "started");
         let heading = heading(shape, &job, &instance.variant_name);
-        let mut response = if job.stream {
+        let response = if job.stream {
             stream_response(EventStream::new(choices, heading, job.include_usage))
         } else {
             json_response(heading.whole(&choices.collect().await?))
         };
-        let headers = response.headers_mut();
-        insert(headers, INSTANCE, &instance.id.to_string());
-        insert(headers, VARIANT, &instance.variant_name);
-        Ok(response)
+        Ok(with_heading(response, &served))
     }
+}
+
+/// Says who served.
+fn with_heading(mut response: Response, served: &Served) -> Response {
+    let headers = response.headers_mut();
+    insert(headers, INSTANCE, &served.instance.id.to_string());
+    insert(headers, VARIANT, &served.instance.variant_name);
+    response
 }
 
 /// The client's own id, or a new one.

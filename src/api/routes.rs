@@ -16,6 +16,7 @@ pub(super) enum Endpoint {
     Model,
     Metrics,
     Embed,
+    Rerank,
     Tokenize,
     Detokenize,
     ApplyTemplate,
@@ -35,7 +36,7 @@ const fn route(method: &'static str, pattern: &'static str, endpoint: Endpoint) 
 }
 
 /// All paths with their methods. The patterns are also the labels of metrics.
-const ROUTES: [Route; 10] = [
+const ROUTES: [Route; 12] = [
     route("GET", "/health", Endpoint::Health),
     route("GET", "/metrics", Endpoint::Metrics),
     route("GET", "/v1/models", Endpoint::Models),
@@ -43,6 +44,8 @@ const ROUTES: [Route; 10] = [
     route("POST", "/v1/chat/completions", Endpoint::Generate(Shape::Chat)),
     route("POST", "/v1/completions", Endpoint::Generate(Shape::Completion)),
     route("POST", "/v1/embeddings", Endpoint::Embed),
+    route("POST", "/v1/rerank", Endpoint::Rerank),
+    route("POST", "/rerank", Endpoint::Rerank),
     route("POST", "/tokenize", Endpoint::Tokenize),
     route("POST", "/detokenize", Endpoint::Detokenize),
     route("POST", "/apply-template", Endpoint::ApplyTemplate),

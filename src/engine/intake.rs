@@ -3,6 +3,7 @@
 //! All this needs the weights alone, not a context, and can take long: it runs beside the iteration loop, so that
 //! nobody's answer waits for somebody else's prompt.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::{ContextSpec, Weights, prompt};
@@ -51,7 +52,12 @@ pub fn prepare<W: Weights>(
     let max_tokens = u32::try_from(limit).unwrap_or(u32::MAX);
     if prompt_tokens >= limit && context.pooling.is_some() {
         let (text_tokens, max_tokens) = (token_count(&tokens), max_tokens - 1);
-        return Err(GenerationError::TextTooLong { text_tokens, max_tokens });
+        let limits = match context.context_tokens.cmp(&context.pass_tokens()) {
+            Ordering::Less => "context_tokens",
+            Ordering::Equal => "context_tokens and engine.batch_tokens",
+            Ordering::Greater => "engine.batch_tokens",
+        };
+        return Err(GenerationError::TextTooLong { text_tokens, max_tokens, limits: limits.into() });
     }
     if prompt_tokens >= limit && context.overflow == ContextOverflow::Refuse {
         let (prompt_tokens, context_tokens) = (token_count(&tokens), max_tokens);

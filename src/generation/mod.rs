@@ -5,6 +5,7 @@
 mod prompt;
 mod question;
 mod settings;
+mod vector;
 
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ use serde::{Deserialize, Serialize};
 pub use settings::{
     Dry, Grammar, Mirostat, MirostatVersion, Penalties, SamplingSettings, TokenLogprob, TokenLogprobs, Xtc,
 };
+
+pub use vector::normalize;
 
 /// The number of a token in a model's vocabulary.
 pub type Token = u32;
@@ -145,14 +148,16 @@ pub enum GenerationError {
     },
     /// A text does not fit into one decode call, and an embedding is made of whole texts.
     #[error(
-        "the text has {text_tokens} tokens, at most {max_tokens} become an embedding; shorten it, or raise \
-         engine.batch_tokens and context_tokens in the policy"
+        "the text has {text_tokens} tokens, at most {max_tokens} become an embedding; shorten it, or raise {limits} in \
+         the policy"
     )]
     TextTooLong {
         /// Tokens of the text.
         text_tokens: u32,
         /// The most.
         max_tokens: u32,
+        /// The policy's keys that hold it there.
+        limits: String,
     },
     /// More than a worker is sent.
     #[error("the prompt has {bytes} bytes, a worker takes {limit}; shorten the prompt")]

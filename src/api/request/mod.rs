@@ -28,6 +28,7 @@ use super::body;
 use super::error::ApiError;
 use crate::catalog::{Catalog, CatalogModel};
 use crate::generation::{GenerationRequest, Prompt, SamplingSettings};
+use crate::policy::Pooling;
 use output::{Output, RawOutput};
 use prompt::{RawMessage, RawPrompt};
 use range::shorten;
@@ -103,7 +104,7 @@ pub fn read<'catalog>(
     unsupported::refuse(&object)?;
     let raw: RawRequest = body::from_object(&object)?;
     let model = find_model(&raw.model, catalog)?;
-    refuse_pooling(model, true)?;
+    refuse_others(model, Makes::Text)?;
     let raw_sampling: RawSampling = body::from_object(&object)?;
     let sampling = sampling::settings(raw_sampling, object.get("logit_bias"), &model.policy.sampling)?;
     let output = body::from_object::<RawOutput>(&object)?.check(shape)?;
@@ -148,18 +149,35 @@ pub fn find_model<'catalog>(
     Ok(catalog.model(name).ok_or_else(|| no_model(name, catalog))?)
 }
 
-/// A model makes text or vectors, as its policy says.
+/// What a path gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Makes {
+    /// Text.
+    Text,
+    /// Vectors, which may be scores.
+    Vectors,
+    /// Scores alone.
+    Scores,
+}
+
+/// A model makes text, vectors or scores, as its policy says.
 ///
 /// # Errors
 ///
-/// [`ApiError`] if it makes the other.
-pub fn refuse_pooling(model: &CatalogModel, wants_text: bool) -> Result<(), ApiError> {
-    let (name, makes_text) = (&model.policy.name, model.policy.engine.pooling.is_none());
-    let message = match (wants_text, makes_text) {
-        (true, true) | (false, false) => return Ok(()),
-        (true, false) => format!("model: {name} makes embeddings, not text; ask /v1/embeddings"),
-        (false, true) => {
+/// [`ApiError`] if it makes something else than the path gives.
+pub fn refuse_others(model: &CatalogModel, wanted: Makes) -> Result<(), ApiError> {
+    let name = &model.policy.name;
+    let message = match (wanted, model.policy.engine.pooling) {
+        (Makes::Text, None) | (Makes::Vectors, Some(_)) | (Makes::Scores, Some(Pooling::Rank)) => {
+            return Ok(());
+        }
+        (Makes::Text, Some(Pooling::Rank)) => format!("model: {name} makes scores, not text; ask /v1/rerank"),
+        (Makes::Text, Some(_)) => format!("model: {name} makes embeddings, not text; ask /v1/embeddings"),
+        (Makes::Vectors, None) => {
             format!("model: {name} makes text, not embeddings; its policy would have to set engine.pooling")
+        }
+        (Makes::Scores, _) => {
+            format!("model: {name} makes no scores; its policy would have to set engine.pooling to rank")
         }
     };
     Err(ApiError::invalid("model", message))

@@ -366,6 +366,10 @@ fn texts_become_vectors_of_length_one_as_many_as_fit_at_once() {
         assert!((values[0] - x / length).abs() < 1e-6 && (values[1] - y / length).abs() < 1e-6, "{values:?}");
     }
     let too_long = admit(&mut engine, request(&"x".repeat(32)));
-    let error = GenerationError::TextTooLong { text_tokens: 32, max_tokens: 31 };
+    let error = GenerationError::TextTooLong {
+        text_tokens: 32,
+        max_tokens: 31,
+        limits: "engine.batch_tokens".into(),
+    };
     assert_eq!(too_long.last(), Event::Failed(error));
 }
