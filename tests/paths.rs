@@ -156,3 +156,193 @@ async fn a_model_that_was_not_trained_to_rank_survives_being_asked_to() {
     let (status, answer) = post(&world, "/v1/rerank", &body).await;
     assert_eq!((status, answer["results"].as_array().map(Vec::len)), (200, Some(2)), "{answer}");
 }
+
+/// The fake engine continues the alphabet.
+#[tokio::test]
+async fn several_prompts_are_one_request_whose_choices_are_numbered_prompt_by_prompt() {
+    let (world, _) = World::fake("  slots: 3").await;
+    let ask = |more: Value| {
+        let mut body = json!({ "model": world.model, "prompt": ["w", "ax", [121]], "n": 2, "max_tokens": 9 });
+        common::merge(&mut body, &more);
+        body
+    };
+    let (status, answer) = post(&world, "/v1/completions", &ask(json!({}))).await;
+    assert_eq!(status, 200, "{answer}");
+    let texts = |answer: &Value| -> Vec<(u64, String)> {
+        let choices = answer["choices"].as_array().unwrap().iter();
+        choices.map(|c| (c["index"].as_u64().unwrap(), c["text"].as_str().unwrap().to_owned())).collect()
+    };
+    let expected = |texts: [&str; 3]| -> Vec<(u64, String)> {
+        (0..6).map(|index| (index, texts[usize::try_from(index).unwrap() / 2].to_owned())).collect()
+    };
+    assert_eq!(texts(&answer), expected(["xyz", "yz", "z"]));
+    let usage = &answer["usage"];
+    // Each prompt once; the end of each choice counts as a token.
+    assert_eq!((&usage["prompt_tokens"], &usage["completion_tokens"]), (&json!(4), &json!(2 * (4 + 3 + 2))));
+    assert!(answer.get("timings").is_none(), "several choices share no time");
+
+    let (_, echoed) = post(&world, "/v1/completions", &ask(json!({ "echo": true }))).await;
+    assert_eq!(texts(&echoed), expected(["wxyz", "axyz", "yz"]));
+    let url = format!("{}/v1/completions", world.url);
+    let streamed = common::stream(&world.client, &url, &ask(json!({ "echo": true, "n": 1 }))).await;
+    let mut by_index = vec![String::new(); 3];
+    for choice in streamed.chunks.iter().map(|chunk| &chunk["choices"][0]) {
+        by_index[usize::try_from(choice["index"].as_u64().unwrap()).unwrap()] +=
+            choice["text"].as_str().unwrap();
+    }
+    assert!(streamed.done && by_index == ["wxyz", "axyz", "yz"], "{by_index:?}");
+    for (more, field) in [
+        (json!({ "prompt": [] }), "prompt"),
+        (json!({ "prompt": vec!["a"; 65] }), "prompt"),
+        (json!({ "prompt": ["a", ""] }), "prompt[1]"),
+        (json!({ "prompt": ["a", "b", [257]] }), "prompt[2]"),
+        (json!({ "prompt": [[97], [[98]]] }), "prompt"),
+        (json!({ "echo": true, "logprobs": 1 }), "echo"),
+    ] {
+        assert_eq!(refused(&world, "/v1/completions", &ask(more.clone())).await, field, "{more}");
+    }
+}
+
+#[tokio::test]
+async fn a_gap_is_filled_where_the_model_knows_how() {
+    let (world, _) = World::fake("").await;
+    // The fake engine's tokens for prefix, suffix and middle are 1, 2 and 3: after the last comes an `a`.
+    let body = json!({ "input_prefix": "x", "input_suffix": "yz", "n_predict": 3 });
+    let (status, filled) = post(&world, "/infill", &body).await;
+    assert_eq!((status, &filled["content"]), (200, &json!("abc")), "{filled}");
+    assert_eq!(filled["tokens_evaluated"], 3 + 3);
+    let body = json!({ "input_prefix": "x", "input_suffix": "yz", "prompt": "w",
+        "input_extra": [{ "filename": "a.rs", "text": "fn" }], "n_predict": 1 });
+    let (_, with_more) = post(&world, "/infill", &body).await;
+    let extra = "4myproject\n5a.rs\nfn5filename\n".len();
+    assert_eq!(with_more["tokens_evaluated"].as_u64().unwrap() as usize, extra + 3 + 4);
+    let body = json!({ "model": world.model, "prompt": "x", "suffix": "yz", "max_tokens": 3, "echo": true });
+    let (_, completed) = post(&world, "/v1/completions", &body).await;
+    assert_eq!(completed["choices"][0]["text"], "xabc");
+    for (path, body, field) in [
+        ("/infill", json!({ "input_suffix": "a" }), "input_prefix"),
+        ("/infill", json!({ "input_prefix": "a" }), "input_suffix"),
+        (
+            "/infill",
+            json!({ "input_prefix": "a", "input_suffix": "b", "input_extra": [5] }),
+            "input_extra[0]",
+        ),
+        ("/infill", json!({ "input_prefix": "x".repeat(2000), "input_suffix": "" }), "input_prefix"),
+        ("/v1/completions", json!({ "model": world.model, "prompt": [1], "suffix": "b" }), "suffix"),
+        ("/v1/chat/completions", json!({ "model": world.model, "suffix": "b" }), "suffix"),
+    ] {
+        assert_eq!(refused(&world, path, &body).await, field, "{path} {body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_that_was_not_trained_to_fill_gaps_says_so() {
+    let world = World::real("").await;
+    let body = json!({ "input_prefix": "a", "input_suffix": "b" });
+    let (status, answer) = post(&world, "/infill", &body).await;
+    assert_eq!((status, &answer["error"]["param"]), (400, &json!("model")), "{answer}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("cannot fill a gap"), "{answer}");
+}
+
+/// The events of a stream in llama-server's form.
+async fn native_stream(world: &World, path: &str, body: &Value) -> Vec<Value> {
+    let mut body = body.clone();
+    body["stream"] = true.into();
+    let text = world.post(path, &body).await.text().await.unwrap();
+    let events = text.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").expect("an event"));
+    events.map(|event| serde_json::from_str(event).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_completion_has_llama_servers_shape_and_says_why_it_ended() {
+    let (world, _) = World::fake("").await;
+    for (more, content, stop_type, stopping_word, predicted) in [
+        (json!({}), "xyz", "eos", "", 4),
+        (json!({ "n_predict": 2 }), "xy", "limit", "", 2),
+        (json!({ "stop": ["q", "z"] }), "xy", "word", "z", 3),
+        (json!({ "n_predict": 0 }), "", "limit", "", 0),
+        (json!({ "prompt": [97, "w"] }), "xyz", "eos", "", 4),
+    ] {
+        let mut body = json!({ "prompt": "w" });
+        common::merge(&mut body, &more);
+        let (status, whole) = post(&world, "/completion", &body).await;
+        assert_eq!(status, 200, "{whole}");
+        let events = native_stream(&world, "/completion", &body).await;
+        let (last, parts) = events.split_last().expect("an end");
+        let streamed: String = parts.iter().map(|part| part["content"].as_str().unwrap()).collect();
+        assert_eq!((whole["content"].as_str().unwrap(), streamed.as_str()), (content, content), "{more}");
+        for end in [&whole, last] {
+            assert_eq!(
+                (&end["stop"], &end["stop_type"], &end["stopping_word"], &end["tokens_predicted"]),
+                (&json!(true), &json!(stop_type), &json!(stopping_word), &json!(predicted)),
+                "{more}: {end}"
+            );
+            assert_eq!(
+                end["generation_settings"]["temperature"].as_f64().map(|t| (t * 10.0).round()),
+                Some(8.0)
+            );
+        }
+        assert!(parts.iter().all(|part| part["stop"] == false));
+    }
+    let body = json!({ "prompt": "w", "n_probs": 2, "return_tokens": true, "temperature": 0 });
+    let (_, told) = post(&world, "/completion", &body).await;
+    assert_eq!(told["tokens"], json!([120, 121, 122]));
+    let first = &told["completion_probabilities"][0];
+    assert_eq!(
+        (&first["id"], &first["token"], first["top_logprobs"].as_array().unwrap().len()),
+        (&json!(120), &json!("x"), 2)
+    );
+    let (_, both) = post(&world, "/completion", &json!({ "prompt": ["w", "x"] })).await;
+    assert_eq!(
+        (&both[0]["content"], &both[1]["content"], &both[1]["index"]),
+        (&json!("xyz"), &json!("yz"), &json!(1))
+    );
+    for (more, field) in [
+        (json!({ "prompt": null }), "prompt"),
+        (json!({ "n_predict": -2 }), "n_predict"),
+        (json!({ "n_probs": 21 }), "n_probs"),
+        (json!({ "post_sampling_probs": true }), "post_sampling_probs"),
+        (json!({ "stop": [""] }), "stop[0]"),
+        (json!({ "prompt": "" }), "prompt"),
+        (json!({ "temperature": 5 }), "temperature"),
+    ] {
+        let mut body = json!({ "prompt": "w" });
+        common::merge(&mut body, &more);
+        assert_eq!(refused(&world, "/completion", &body).await, field, "{more}");
+    }
+}
+
+#[tokio::test]
+async fn answers_tell_how_long_they_took() {
+    let (world, controls) = World::fake("").await;
+    controls.decode_micros.store(2000, std::sync::atomic::Ordering::Relaxed);
+    let body = json!({ "model": world.model, "prompt": "aq", "temperature": 0 });
+    let begun = std::time::Instant::now();
+    let (_, answer) = post(&world, "/v1/completions", &body).await;
+    let took_ms = begun.elapsed().as_secs_f64() * 1e3;
+    let timings = &answer["timings"];
+    assert_eq!((&timings["prompt_n"], &timings["cache_n"]), (&json!(2), &json!(0)));
+    assert_eq!(timings["predicted_n"], answer["usage"]["completion_tokens"]);
+    let ms = |field: &str| timings[field].as_f64().unwrap_or_else(|| panic!("{field}: {timings}"));
+    // Ten tokens are nine gaps, none shorter than a decode call.
+    assert!(ms("prompt_ms") >= 2.0 && ms("predicted_ms") >= 18.0, "{timings}");
+    assert!(ms("prompt_ms") + ms("predicted_ms") <= took_ms, "{timings} in {took_ms}");
+    assert!((ms("predicted_per_token_ms") - ms("predicted_ms") / 9.0).abs() < 1e-6);
+    assert!((ms("predicted_per_second") - 1e3 / ms("predicted_per_token_ms")).abs() < 1e-3);
+
+    let (_, again) = post(&world, "/completion", &json!({ "prompt": "aq" })).await;
+    assert_eq!(
+        (&again["timings"]["cache_n"], &again["timings"]["prompt_n"]),
+        (&json!(1), &json!(1)),
+        "{again}"
+    );
+    let url = format!("{}/v1/chat/completions", world.url);
+    for (wanted, every) in [(false, false), (true, true)] {
+        let chat = world.chat("hi", &json!({ "timings_per_token": wanted }));
+        let chunks = common::stream(&world.client, &url, &chat).await.chunks;
+        // The role comes before anything is computed.
+        let timed: Vec<bool> = chunks[1..].iter().map(|chunk| chunk["timings"].is_object()).collect();
+        assert!(timed[..timed.len() - 1].iter().all(|timed| *timed == every), "{timed:?}");
+        assert!(*timed.last().unwrap(), "the end always says it");
+    }
+}

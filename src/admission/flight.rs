@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use super::journey::{Journey, Served};
+use super::pace::{Pace, SharedPace};
 use super::{Admission, Rejection};
 use crate::generation::{Event, GenerationError, GenerationRequest};
 use crate::units::ModelName;
@@ -21,9 +22,16 @@ pub struct Flight {
     /// What the engine tells; ends after `Finished` or `Failed`.
     events: mpsc::Receiver<Event>,
     served: Arc<OnceLock<Served>>,
+    pace: SharedPace,
 }
 
 impl Flight {
+    /// How it went so far, whether or not the events that tell it were taken.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        self.pace.read()
+    }
+
     /// The next event; after the last one this is not called again.
     pub async fn next(&mut self) -> Event {
         poll_fn(|context| self.poll_next(context)).await
@@ -77,8 +85,8 @@ impl Admission {
         request.max_tokens = Some(request.max_tokens.map_or(context_tokens, |most| most.min(context_tokens)));
         let (sender, events) = mpsc::channel(context_tokens as usize + EVENTS_BESIDES_TOKENS);
         let journey = Journey::new(Arc::clone(self), queue, request.into(), sender, arrived.into());
-        let served = journey.served();
+        let (served, pace) = (journey.served(), journey.pace());
         journey.begin().await?;
-        Ok(Flight { events, served })
+        Ok(Flight { events, served, pace })
     }
 }

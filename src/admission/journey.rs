@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::pace::SharedPace;
 use super::resume::{History, Verdict};
 use super::{Admission, Arrival, Demand, Fingerprint, Grant, ModelQueue, Rejection, Trail, Turn};
 use crate::generation::{Event, EventSink, GenerationError, Loss, SequenceSpec, Suspicion, Token, Usage};
@@ -34,6 +35,7 @@ pub(super) struct Journey {
     /// To the client. Holds an event for each token that can come.
     events: mpsc::Sender<Event>,
     served: Arc<OnceLock<Served>>,
+    pace: SharedPace,
     /// The files of the model that began the answer.
     files: Option<u64>,
     arrived: Arrival,
@@ -68,6 +70,7 @@ impl Journey {
             spec,
             events,
             served: Arc::default(),
+            pace: SharedPace::default(),
             files: None,
             arrived,
             waited: Duration::ZERO,
@@ -85,12 +88,17 @@ impl Journey {
         Arc::clone(&self.served)
     }
 
+    pub(super) fn pace(&self) -> SharedPace {
+        self.pace.clone()
+    }
+
     /// Waits for the first slot and departs.
     pub(super) async fn begin(mut self) -> Result<(), Rejection> {
         let turn = Turn::Arrival(&self.spec.request);
         match self.admission.acquire(&self.queue, &mut self.demand, turn, &self.trail).await {
             Ok(Grant { lease, waited }) => {
                 self.waited = waited;
+                self.pace.got_slot();
                 self.depart(lease, None);
                 Ok(())
             }
@@ -198,6 +206,13 @@ impl Journey {
                     return;
                 }
             }
+            // Of an instance that goes on with what another one began, it would count the answer, too.
+            Event::Cached { tokens } => {
+                if self.spec.generated.is_empty() {
+                    self.pace.cached(*tokens);
+                }
+                return;
+            }
             Event::Token { token, text, .. } => self.token(*token, text),
             // The end comes with it.
             Event::Embedding(_) => {}
@@ -217,6 +232,7 @@ impl Journey {
     fn started(&mut self, prompt_tokens: u32) -> bool {
         let first = !std::mem::replace(&mut self.started, true);
         if first {
+            self.pace.started(prompt_tokens);
             self.queue.metrics.queue_wait.record(self.waited);
             self.queue.metrics.prompt_tokens.increment(u64::from(prompt_tokens));
         }
@@ -238,6 +254,7 @@ impl Journey {
     fn finished(&mut self, text: &str, usage: Usage) {
         let counted = u32::try_from(self.spec.generated.len()).unwrap_or(u32::MAX);
         self.generated(usage.completion_tokens.saturating_sub(counted));
+        self.pace.finished(usage);
         self.queue.metrics.cached_prompt_tokens.increment(u64::from(usage.cached_tokens));
         self.text(text);
         self.outcome = Some(Outcome::Completed);
@@ -252,6 +269,7 @@ impl Journey {
             self.queue.metrics.resume_pause.record(now.duration_since(lost));
         }
         if tokens > 0 {
+            self.pace.generated(tokens, now);
             self.queue.metrics.generated_tokens.increment(tokens.into());
             if let Some(last) = self.last_token.replace(now) {
                 self.queue.metrics.itl.record(now.duration_since(last));

@@ -230,7 +230,7 @@ async fn one(
                 return Ok(Text { values, tokens: usage.prompt_tokens, served });
             }
             Event::Failed(error) => return Err(ApiError::Text { field, error }),
-            Event::Started { .. } | Event::Token { .. } => {}
+            Event::Started { .. } | Event::Cached { .. } | Event::Token { .. } => {}
         }
     }
 }

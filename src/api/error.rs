@@ -85,6 +85,16 @@ impl ApiError {
         Self::Invalid { param: Some(param.into()), message: message.into() }
     }
 
+    /// What an engine says of a prompt is about this field, if it is one of several.
+    pub fn of_prompt(self, field: Option<String>) -> Self {
+        match (self, field) {
+            (Self::Generation(error), Some(field)) if error.is_about_the_prompt() => {
+                Self::Text { field, error }
+            }
+            (error, _) => error,
+        }
+    }
+
     /// A worker answered something else than it was asked.
     pub fn foreign_reply() -> Self {
         let reason = "the worker answered another question".to_owned();
@@ -146,13 +156,7 @@ impl ApiError {
             Self::Generation(GenerationError::NoInfill) => Some("model"),
             Self::Invalid { param, .. } => param.as_deref(),
             Self::UnknownModel { .. } | Self::BrokenModel { .. } => Some("model"),
-            Self::Generation(
-                GenerationError::PromptTooLong { .. }
-                | GenerationError::TextTooLong { .. }
-                | GenerationError::PromptTooLarge { .. }
-                | GenerationError::PromptEmpty
-                | GenerationError::UnknownToken { .. },
-            ) => Some(prompt_field),
+            Self::Generation(error) if error.is_about_the_prompt() => Some(prompt_field),
             _ => None,
         }
     }

@@ -10,17 +10,20 @@ mod error;
 pub mod listen;
 mod logprobs;
 mod models;
+mod native;
 mod request;
 mod rerank;
 mod response;
 mod routes;
 mod stream;
+mod timings;
 mod tokens;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::Stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
@@ -42,6 +45,7 @@ use request::{Job, Shape, Target};
 use response::Heading;
 use routes::{Endpoint, Found};
 use stream::EventStream;
+use timings::Timings;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const INSTANCE: HeaderName = HeaderName::from_static("x-modelpool-instance");
@@ -93,6 +97,7 @@ impl Api {
         let route = routes::find(method, path);
         let prompt_field = match &route {
             Ok(Found { endpoint: Endpoint::Generate(shape), .. }) => shape.prompt_field(),
+            Ok(Found { endpoint: Endpoint::Native(path), .. }) => path.prompt_field(),
             _ => "",
         };
         let answer = match route {
@@ -134,6 +139,7 @@ impl Api {
             Endpoint::Tokenize => self.tokenize(&self.read(body).await?, target).await,
             Endpoint::Detokenize => self.detokenize(&self.read(body).await?, target).await,
             Endpoint::ApplyTemplate => self.apply_template(&self.read(body).await?, target),
+            Endpoint::Native(path) => self.native(path, &self.read(body).await?, target, &arrival).await,
             Endpoint::Generate(shape) => self.generate(shape, &self.read(body).await?, &arrival).await,
         }
     }
@@ -171,18 +177,35 @@ impl Api {
         let catalog = Arc::clone(&self.pool.load().catalog);
         let job = request::read(bytes, shape, &catalog)?;
         let model = &job.model.policy.name;
-        let choices = Choices::begin(&self.admission, model, job.requests(), arrival).await?;
+        let choices = {
+            let per_prompt = job.choices as usize;
+            Choices::begin(&self.admission, model, job.requests(), per_prompt, arrival).await?
+        };
         let served = choices.served().clone();
         let Served { instance, waited } = &served;
         tracing::debug!(request = arrival.id, %model, instance = %instance.id, variant = %instance.variant_name,
             waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX), choices = job.choices, "started");
         let heading = heading(shape, &job, &instance.variant_name);
+        let echoes = if job.echo { self.echoes(&job).await? } else { Vec::new() };
         let response = if job.stream {
-            stream_response(EventStream::new(choices, heading, job.include_usage))
+            stream_response(EventStream::new(choices, heading, &job, &echoes))
         } else {
-            json_response(heading.whole(&choices.collect().await?))
+            let (mut answers, paces) = choices.collect().await?;
+            for (echo, answers) in echoes.iter().zip(answers.chunks_mut(heading.per_prompt)) {
+                answers.iter_mut().for_each(|answer| answer.text.insert_str(0, echo));
+            }
+            json_response(heading.whole(&answers, Timings::of_one(&paces)))
         };
         Ok(with_heading(response, &served))
+    }
+
+    /// The texts of the prompts.
+    async fn echoes(&self, job: &Job<'_>) -> Result<Vec<String>, ApiError> {
+        let mut echoes = Vec::new();
+        for prompt in job.prompts() {
+            echoes.push(self.written(&job.model.policy.name, prompt).await?);
+        }
+        Ok(echoes)
     }
 }
 
@@ -213,6 +236,7 @@ fn heading(shape: Shape, job: &Job<'_>, variant: &str) -> Heading {
         model: job.model.policy.name.to_string(),
         fingerprint: format!("fp_{variant}"),
         logprobs: job.request.logprobs.is_some(),
+        per_prompt: job.choices as usize,
     }
 }
 
@@ -220,7 +244,10 @@ fn json_response(body: Vec<u8>) -> Response {
     warp::reply::with_header(body, CONTENT_TYPE, "application/json").into_response()
 }
 
-fn stream_response(stream: EventStream) -> Response {
+fn stream_response<S>(stream: S) -> Response
+where
+    S: Stream<Item = Result<Bytes, Infallible>> + Send + Sync + 'static,
+{
     let mut response = warp::reply::stream(stream).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

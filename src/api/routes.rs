@@ -6,7 +6,7 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 
 use super::error::ApiError;
-use super::request::Shape;
+use super::request::{Native, Shape};
 
 /// What can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,7 @@ pub(super) enum Endpoint {
     Detokenize,
     ApplyTemplate,
     Generate(Shape),
+    Native(Native),
 }
 
 /// One method of one path.
@@ -36,7 +37,7 @@ const fn route(method: &'static str, pattern: &'static str, endpoint: Endpoint) 
 }
 
 /// All paths with their methods. The patterns are also the labels of metrics.
-const ROUTES: [Route; 12] = [
+const ROUTES: [Route; 14] = [
     route("GET", "/health", Endpoint::Health),
     route("GET", "/metrics", Endpoint::Metrics),
     route("GET", "/v1/models", Endpoint::Models),
@@ -46,6 +47,8 @@ const ROUTES: [Route; 12] = [
     route("POST", "/v1/embeddings", Endpoint::Embed),
     route("POST", "/v1/rerank", Endpoint::Rerank),
     route("POST", "/rerank", Endpoint::Rerank),
+    route("POST", "/completion", Endpoint::Native(Native::Completion)),
+    route("POST", "/infill", Endpoint::Native(Native::Infill)),
     route("POST", "/tokenize", Endpoint::Tokenize),
     route("POST", "/detokenize", Endpoint::Detokenize),
     route("POST", "/apply-template", Endpoint::ApplyTemplate),

@@ -9,7 +9,8 @@ use super::Api;
 use super::body;
 use super::error::ApiError;
 use super::request::{self, Target};
-use crate::generation::{Question, Reply, Token, Tokenizing};
+use crate::generation::{Prompt, PromptPart, Question, Reply, Token, Tokenizing};
+use crate::units::ModelName;
 
 #[derive(Debug, Deserialize)]
 struct RawTokenize {
@@ -72,6 +73,30 @@ impl Api {
         let model = target.find(&object, &catalog.catalog)?;
         let prompt = request::chat_prompt(&object, model)?;
         Ok(warp::reply::json(&json!({ "prompt": prompt })).into_response())
+    }
+
+    /// A prompt as text.
+    pub(super) async fn written(&self, model: &ModelName, prompt: &Prompt) -> Result<String, ApiError> {
+        let parts = match prompt {
+            Prompt::Text(text) => return Ok(text.clone()),
+            Prompt::Infill(infill) => return Ok(infill.prefix.clone()),
+            Prompt::Pair { query, document } => return Ok(format!("{query}{document}")),
+            Prompt::Tokens(tokens) => &[PromptPart::Tokens(tokens.clone())],
+            Prompt::Mixed(parts) => parts.as_slice(),
+        };
+        let mut text = String::new();
+        for part in parts {
+            match part {
+                PromptPart::Text(part) => text.push_str(part),
+                PromptPart::Tokens(tokens) => {
+                    match self.admission.ask(model, Question::Detokenize(tokens.clone())).await? {
+                        Reply::Text(part) => text.push_str(&part),
+                        _ => return Err(ApiError::foreign_reply()),
+                    }
+                }
+            }
+        }
+        Ok(text)
     }
 
     async fn ask(

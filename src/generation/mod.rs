@@ -77,12 +77,24 @@ impl From<GenerationRequest> for SequenceSpec {
 
 /// Why a generation ended by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// The model ended its turn, or a stop string was reached.
+    /// The model ended its turn.
     Stop,
+    /// This one of the request's stop strings was reached, counted from 0.
+    StopString(u32),
     /// `max_tokens` or the context's end was reached.
     Length,
+}
+
+impl FinishReason {
+    /// OpenAI's name of it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stop | Self::StopString(_) => "stop",
+            Self::Length => "length",
+        }
+    }
 }
 
 /// Tokens counted for one request.
@@ -96,15 +108,19 @@ pub struct Usage {
     pub completion_tokens: u32,
 }
 
-/// What an engine tells about one sequence, in this order: `Started`, any number of `Token` or one `Embedding`,
-/// `Finished`; or
-/// `Failed` at any point, after which nothing follows.
+/// What an engine tells about one sequence, in this order: `Started`, perhaps `Cached`, any number of `Token` or one
+/// `Embedding`, `Finished`; or `Failed` at any point, after which nothing follows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
     /// The prompt was accepted.
     Started {
         /// Tokens of the prompt.
         prompt_tokens: u32,
+    },
+    /// A part of the prompt need not be computed.
+    Cached {
+        /// Tokens of the prompt that the KV cache has.
+        tokens: u32,
     },
     /// One more token that belongs to the text. Token and text come together, so that whoever knows all
     /// tokens so far also has all text that they made certain, and can have the rest generated elsewhere.
@@ -221,6 +237,21 @@ pub enum GenerationError {
     /// The server stopped before the generation ended.
     #[error("the server is shutting down and could not finish the answer in time")]
     Stopped,
+}
+
+impl GenerationError {
+    /// Whether the prompt is at fault.
+    #[must_use]
+    pub fn is_about_the_prompt(&self) -> bool {
+        match self {
+            Self::PromptTooLong { .. }
+            | Self::TextTooLong { .. }
+            | Self::PromptTooLarge { .. }
+            | Self::PromptEmpty => true,
+            Self::UnknownToken { place, .. } => place != "logit_bias",
+            _ => false,
+        }
+    }
 }
 
 /// How an instance lost a sequence that is not at an end.

@@ -259,7 +259,9 @@ impl Client {
         let mut text = String::new();
         loop {
             match flight.next().await {
-                Event::Embedding(_) => panic!("seed {}: nobody asked for an embedding", self.seed),
+                Event::Embedding(_) | Event::Cached { .. } => {
+                    panic!("seed {}: nobody asked for that", self.seed)
+                }
                 Event::Started { .. } => assert!(text.is_empty(), "seed {}: started twice", self.seed),
                 Event::Token { text: more, .. } => text.push_str(&more),
                 Event::Finished { text: last, .. } => {

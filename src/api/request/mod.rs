@@ -10,8 +10,10 @@
 mod bias;
 mod gbnf;
 mod grammar;
+mod native;
 mod output;
 mod prompt;
+mod prompts;
 mod range;
 mod sampling;
 mod schema;
@@ -29,8 +31,10 @@ use super::error::ApiError;
 use crate::catalog::{Catalog, CatalogModel};
 use crate::generation::{GenerationRequest, Prompt, SamplingSettings};
 use crate::policy::Pooling;
+pub use native::{Native, NativeJob, read as read_native};
 use output::{Output, RawOutput};
-use prompt::{RawMessage, RawPrompt};
+use prompt::RawMessage;
+use prompts::RawCompletion;
 use range::shorten;
 use sampling::RawSampling;
 pub use target::Target;
@@ -60,10 +64,16 @@ impl Shape {
 pub struct Job<'catalog> {
     /// The model asked for.
     pub model: &'catalog CatalogModel,
-    /// What to generate: the first choice.
+    /// What to generate: the first choice of the first prompt.
     pub request: GenerationRequest,
-    /// How many choices are wanted; at least one.
+    /// The prompts after the first one.
+    pub more_prompts: Vec<Prompt>,
+    /// How many choices of each prompt are wanted; at least one.
     pub choices: u32,
+    /// Whether an answer begins with its prompt.
+    pub echo: bool,
+    /// Whether each part of a stream says how long it took so far.
+    pub timings_per_token: bool,
     /// Whether tokens are sent as they come.
     pub stream: bool,
     /// Whether a stream ends with a chunk of token counts.
@@ -71,14 +81,21 @@ pub struct Job<'catalog> {
 }
 
 impl Job<'_> {
-    /// The request of each choice. They differ in their seeds, each one more than the one before, so that a choice
-    /// can be asked for again alone.
+    /// The request of each choice of each prompt, prompt by prompt. Those of one prompt differ in their seeds, each one
+    /// more than the one before, so that a choice can be asked for again alone.
     pub fn requests(&self) -> impl Iterator<Item = GenerationRequest> {
-        (0..self.choices).map(|choice| {
-            let seed = self.request.sampling.seed.wrapping_add(choice.into());
-            let sampling = SamplingSettings { seed, ..self.request.sampling.clone() };
-            GenerationRequest { sampling, ..self.request.clone() }
+        self.prompts().flat_map(move |prompt| {
+            (0..self.choices).map(move |choice| {
+                let seed = self.request.sampling.seed.wrapping_add(choice.into());
+                let sampling = SamplingSettings { seed, ..self.request.sampling.clone() };
+                GenerationRequest { sampling, prompt: prompt.clone(), ..self.request.clone() }
+            })
         })
+    }
+
+    /// All prompts, in order.
+    pub fn prompts(&self) -> impl Iterator<Item = &Prompt> {
+        std::iter::once(&self.request.prompt).chain(&self.more_prompts)
     }
 }
 
@@ -87,7 +104,6 @@ impl Job<'_> {
 struct RawRequest {
     model: String,
     messages: Option<Vec<RawMessage>>,
-    prompt: Option<RawPrompt>,
 }
 
 /// Reads the body of a request to `shape`'s endpoint.
@@ -101,7 +117,7 @@ pub fn read<'catalog>(
     catalog: &'catalog Catalog,
 ) -> Result<Job<'catalog>, ApiError> {
     let object: Map<String, Value> = body::parse(bytes)?;
-    unsupported::refuse(&object)?;
+    unsupported::refuse(&object, shape)?;
     let raw: RawRequest = body::from_object(&object)?;
     let model = find_model(&raw.model, catalog)?;
     refuse_others(model, Makes::Text)?;
@@ -109,15 +125,25 @@ pub fn read<'catalog>(
     let sampling = sampling::settings(raw_sampling, object.get("logit_bias"), &model.policy.sampling)?;
     let output = body::from_object::<RawOutput>(&object)?.check(shape)?;
     let grammar = grammar::read(&object)?;
-    let prompt = match shape {
-        Shape::Chat => Prompt::Text(render(model, raw.messages)?),
-        Shape::Completion => prompt::prompt(raw.prompt)?,
+    let (mut prompts, echo) = match shape {
+        Shape::Chat => (vec![Prompt::Text(render(model, raw.messages)?)], false),
+        Shape::Completion => body::from_object::<RawCompletion>(&object)?.check(output.logprobs.is_some())?,
     };
-    let Output { stream, include_usage, max_tokens, stop, choices, logprobs, ignore_eos, reuse_prefix } =
-        output;
+    prompts::bounded(prompts.len(), output.choices)?;
+    let prompt = prompts.remove(0);
+    let Output { max_tokens, stop, logprobs, ignore_eos, reuse_prefix, .. } = output;
     let request =
         GenerationRequest { prompt, sampling, max_tokens, stop, ignore_eos, grammar, logprobs, reuse_prefix };
-    Ok(Job { model, request, choices, stream, include_usage })
+    Ok(Job {
+        model,
+        request,
+        more_prompts: prompts,
+        choices: output.choices,
+        echo,
+        timings_per_token: output.timings_per_token,
+        stream: output.stream,
+        include_usage: output.include_usage,
+    })
 }
 
 /// The prompt that the messages of a chat become.

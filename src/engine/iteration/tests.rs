@@ -160,7 +160,7 @@ fn stop_strings_end_a_sequence_and_are_not_sent() {
         admit(&mut engine, GenerationRequest { stop: vec!["hij".into(), "q".into()], ..request("a") });
     run(&mut engine);
     assert_eq!(record.text(), "bcdefg");
-    assert_eq!(end(&record), (FinishReason::Stop, 1, 9));
+    assert_eq!(end(&record), (FinishReason::StopString(0), 1, 9));
 }
 
 #[test]
