@@ -25,6 +25,7 @@ pub mod engine;
 pub mod gpu;
 pub mod ipc;
 pub mod measured;
+pub mod operator;
 pub mod pool;
 pub mod telemetry;
 

@@ -330,12 +330,12 @@ async fn answers_tell_how_long_they_took() {
     assert!((ms("predicted_per_token_ms") - ms("predicted_ms") / 9.0).abs() < 1e-6);
     assert!((ms("predicted_per_second") - 1e3 / ms("predicted_per_token_ms")).abs() < 1e-3);
 
-    let (_, again) = post(&world, "/completion", &json!({ "prompt": "aq" })).await;
-    assert_eq!(
-        (&again["timings"]["cache_n"], &again["timings"]["prompt_n"]),
-        (&json!(1), &json!(1)),
-        "{again}"
-    );
+    let long = json!({ "prompt": "q".repeat(200) });
+    post(&world, "/completion", &long).await;
+    let (_, again) = post(&world, "/completion", &long).await;
+    let [cached, computed] = ["cache_n", "prompt_n"].map(|field| again["timings"][field].as_u64().unwrap());
+    assert!(cached > 0 && cached + computed == 200, "{again}");
+
     let url = format!("{}/v1/chat/completions", world.url);
     for (wanted, every) in [(false, false), (true, true)] {
         let chat = world.chat("hi", &json!({ "timings_per_token": wanted }));
@@ -345,4 +345,49 @@ async fn answers_tell_how_long_they_took() {
         assert!(timed[..timed.len() - 1].iter().all(|timed| *timed == every), "{timed:?}");
         assert!(*timed.last().unwrap(), "the end always says it");
     }
+}
+
+/// The demo model, whose file names three of its tokens as those for gaps.
+fn with_gap_tokens() -> Vec<u8> {
+    let demo =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model/tidepool-3m-q8_0.gguf");
+    let file = std::fs::read(demo).unwrap();
+    let text = |text: &[u8]| [&(text.len() as u64).to_le_bytes(), text].concat();
+    let number = |key: &str, value: u32| {
+        // Type 4 is a number of four bytes.
+        [text(key.as_bytes()), 4u32.to_le_bytes().to_vec(), value.to_le_bytes().to_vec()].concat()
+    };
+    let mut added: Vec<u8> = [("pre", 260), ("suf", 261), ("mid", 262)]
+        .into_iter()
+        .flat_map(|(role, token)| number(&format!("tokenizer.ggml.fim_{role}_token_id"), token))
+        .collect();
+    // Tensors lie at multiples of 32 bytes; a text, of type 8, fills up what is missing.
+    let padding = [text(b"general.padding"), 8u32.to_le_bytes().to_vec()].concat();
+    let missing = (added.len() + padding.len() + 8).next_multiple_of(32) - (added.len() + padding.len() + 8);
+    added.extend([padding, text(&vec![b' '; missing])].concat());
+    // Magic number and version, number of tensors, number of keys, keys.
+    let keys = u64::from_le_bytes(file[16..24].try_into().unwrap()) + 4;
+    [&file[..16], &keys.to_le_bytes(), &added, &file[24..]].concat()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_is_written_with_the_tokens_that_the_file_names() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("model.gguf"), with_gap_tokens()).unwrap();
+    let text = "server: { listen: \"127.0.0.1:0\" }\nmodels:\n\
+                - { name: gaps, variants: [{ path: model.gguf }], context_tokens: 512 }\n";
+    let policy = modelpool::policy::Policy::parse(text, "the test's policy", folder.path()).unwrap();
+    let world = World::serve(&policy, "").await;
+    let count = async |text: &str| {
+        let (_, found) = post(&world, "/tokenize", &json!({ "content": text, "parse_special": false })).await;
+        found["tokens"].as_array().unwrap().len()
+    };
+    let (before, after) = ("The fox <|im_end|>", " into the forest.");
+    let body = json!({ "input_prefix": before, "input_suffix": after, "n_predict": 2 });
+    let (status, filled) = post(&world, "/infill", &body).await;
+    assert_eq!(status, 200, "{filled}");
+    assert_eq!(filled["tokens_evaluated"], count(before).await + count(after).await + 3);
+    let body = json!({ "model": "gaps", "prompt": before, "suffix": after, "max_tokens": 2, "stream": true });
+    let url = format!("{}/v1/completions", world.url);
+    assert!(common::stream(&world.client, &url, &body).await.done);
 }

@@ -10,6 +10,7 @@ use warp::reply::{Reply, Response};
 use crate::admission::{AskError, RESTART_TIME, Rejection};
 use crate::chat::ChatError;
 use crate::generation::GenerationError;
+use crate::operator::Refusal;
 
 /// What went wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +55,17 @@ pub enum ApiError {
         /// The methods to use.
         allowed: String,
     },
+    /// Only operators may do that, and no key says that this is one.
+    #[error(
+        "this changes the server and needs a key for operators; without one only GET is answered under /admin"
+    )]
+    AdminKeyRequired,
+    /// The controller has ended, and the server with it soon.
+    #[error("the server is shutting down and follows no orders any more")]
+    NoController,
+    /// A policy is not followed.
+    #[error(transparent)]
+    Policy(Refusal),
     /// More than the policy's `max_body_bytes`.
     #[error("the body is larger than {limit} bytes, the server's max_body_bytes")]
     BodyTooLarge {
@@ -110,6 +122,14 @@ impl ApiError {
             Self::BrokenModel { .. } => (StatusCode::SERVICE_UNAVAILABLE, "model_broken"),
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::AdminKeyRequired => (StatusCode::FORBIDDEN, "admin_key_required"),
+            Self::NoController | Self::Policy(Refusal::ShuttingDown) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "shutting_down")
+            }
+            Self::Policy(Refusal::Invalid { .. }) => (StatusCode::BAD_REQUEST, "invalid_policy"),
+            Self::Policy(Refusal::NotWritable(_) | Refusal::NotWritten(_)) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "policy_not_written")
+            }
             Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::BodyTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
             Self::Rejected(rejection) => match rejection {

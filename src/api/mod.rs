@@ -3,6 +3,7 @@
 //! A handler parses, submits to admission, and passes on what the engine tells. It holds no state between
 //! requests.
 
+mod admin;
 mod body;
 mod choices;
 mod embeddings;
@@ -11,6 +12,7 @@ pub mod listen;
 mod logprobs;
 mod models;
 mod native;
+mod props;
 mod request;
 mod rerank;
 mod response;
@@ -39,6 +41,8 @@ use crate::admission::{Admission, Arrival, Served};
 use crate::pool::Pool;
 use crate::telemetry;
 use crate::units::ByteCount;
+use admin::admin_allowed;
+pub use admin::{AdminAccess, Operation};
 use choices::Choices;
 use error::ApiError;
 use request::{Job, Shape, Target};
@@ -63,6 +67,8 @@ pub struct Api {
     pub metrics: PrometheusHandle,
     /// The largest body.
     pub max_body_bytes: ByteCount,
+    /// What operators see and do.
+    pub operation: Operation,
 }
 
 /// The warp filter that answers every request.
@@ -92,8 +98,8 @@ impl Api {
         S: Stream<Item = Result<B, warp::Error>>,
         B: Buf,
     {
-        let arrived = Instant::now();
         let id = request_id(headers);
+        let arrival = Arrival { at: Instant::now(), id: id.to_str().unwrap_or_default().to_owned() };
         let route = routes::find(method, path);
         let prompt_field = match &route {
             Ok(Found { endpoint: Endpoint::Generate(shape), .. }) => shape.prompt_field(),
@@ -101,7 +107,7 @@ impl Api {
             _ => "",
         };
         let answer = match route {
-            Ok(found) => self.answer(&found, Target::of(query), body, arrived, &id).await,
+            Ok(found) => self.answer(&found, method, Target::of(query), &arrival, body).await,
             Err(error) => Err(error),
         };
         let mut response = answer.unwrap_or_else(|error| {
@@ -119,28 +125,33 @@ impl Api {
     async fn answer<S, B>(
         &self,
         found: &Found<'_>,
+        method: &Method,
         target: Target<'_>,
+        arrival: &Arrival,
         body: S,
-        arrived: Instant,
-        id: &HeaderValue,
     ) -> Result<Response, ApiError>
     where
         S: Stream<Item = Result<B, warp::Error>>,
         B: Buf,
     {
-        let arrival = Arrival { at: arrived, id: id.to_str().unwrap_or_default().to_owned() };
         match found.endpoint {
             Endpoint::Health => Ok(self.health()),
             Endpoint::Models => Ok(self.models()),
             Endpoint::Model => self.model(&found.parameter),
             Endpoint::Metrics => Ok(self.render_metrics()),
-            Endpoint::Embed => self.embed(&self.read(body).await?, &arrival).await,
-            Endpoint::Rerank => self.rerank(&self.read(body).await?, &arrival).await,
+            Endpoint::Embed => self.embed(&self.read(body).await?, arrival).await,
+            Endpoint::Rerank => self.rerank(&self.read(body).await?, arrival).await,
             Endpoint::Tokenize => self.tokenize(&self.read(body).await?, target).await,
             Endpoint::Detokenize => self.detokenize(&self.read(body).await?, target).await,
             Endpoint::ApplyTemplate => self.apply_template(&self.read(body).await?, target),
-            Endpoint::Native(path) => self.native(path, &self.read(body).await?, target, &arrival).await,
-            Endpoint::Generate(shape) => self.generate(shape, &self.read(body).await?, &arrival).await,
+            Endpoint::Props => self.props(target),
+            Endpoint::Slots => self.slots(target),
+            Endpoint::Admin(admin) => {
+                admin_allowed(self.operation.access, method)?;
+                self.administer(admin, &self.read(body).await?, target).await
+            }
+            Endpoint::Native(path) => self.native(path, &self.read(body).await?, target, arrival).await,
+            Endpoint::Generate(shape) => self.generate(shape, &self.read(body).await?, arrival).await,
         }
     }
 

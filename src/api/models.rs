@@ -10,6 +10,9 @@ use super::request::find_model;
 use crate::catalog::CatalogModel;
 use crate::policy::Pooling;
 use crate::pool::PoolSnapshot;
+use crate::view::InstanceState;
+
+const STARTING: &str = InstanceState::Starting.name();
 
 impl Api {
     /// Healthy while it takes requests, whether or not anything is loaded.
@@ -42,7 +45,8 @@ impl Api {
 
     pub(super) fn models(&self) -> Response {
         let snapshot = self.pool.load();
-        let data: Vec<_> = snapshot.catalog.models.iter().map(|model| describe(model, &snapshot)).collect();
+        let data: Vec<_> =
+            snapshot.catalog.models.iter().map(|model| self.describe(model, &snapshot)).collect();
         warp::reply::json(&json!({ "object": "list", "data": data })).into_response()
     }
 
@@ -54,33 +58,43 @@ impl Api {
     pub(super) fn model(&self, name: &str) -> Result<Response, ApiError> {
         let snapshot = self.pool.load();
         let model = find_model(name, &snapshot.catalog)?;
-        Ok(warp::reply::json(&describe(model, &snapshot)).into_response())
+        Ok(warp::reply::json(&self.describe(model, &snapshot)).into_response())
     }
-}
 
-/// A model in OpenAI's shape, with what other servers tell besides: `max_model_len` is vLLM's, `status` and `meta` are
-/// llama-server's.
-fn describe(model: &CatalogModel, snapshot: &PoolSnapshot) -> Value {
-    let (policy, facts) = (&model.policy, &model.facts);
-    let ready = snapshot.instances(&policy.name).len();
-    let variants: Vec<&str> = model.variants.iter().map(|variant| &*variant.name).collect();
-    json!({
-        "id": policy.name.as_str(),
-        "object": "model",
-        "created": facts.changed_at,
-        "owned_by": "modelpool",
-        "max_model_len": policy.context_tokens,
-        "task": task(policy.engine.pooling),
-        "variants": variants,
-        "status": { "value": if ready > 0 { "loaded" } else { "unloaded" }, "ready_instances": ready },
-        "meta": {
-            "architecture": facts.architecture,
-            "n_ctx_train": facts.trained_context_tokens,
-            "n_embd": facts.embedding_length,
-            "n_vocab": facts.vocabulary_tokens,
-            "size": model.variants[0].weights_bytes.0,
-        },
-    })
+    /// A model in OpenAI's shape, with what other servers tell besides: `max_model_len` is vLLM's, `status` and `meta` are
+    /// llama-server's.
+    fn describe(&self, model: &CatalogModel, snapshot: &PoolSnapshot) -> Value {
+        let (policy, facts) = (&model.policy, &model.facts);
+        let ready = snapshot.instances(&policy.name).len();
+        let crash_loop = self.admission.condition(&policy.name).is_some_and(|condition| condition.crash_loop);
+        let instances = self.operation.board.instances();
+        let starts = instances
+            .iter()
+            .any(|instance| instance.model == policy.name.as_str() && instance.state == STARTING);
+        let value = match (ready, starts) {
+            (1.., _) => "loaded",
+            (0, true) => "loading",
+            (0, false) => "unloaded",
+        };
+        let variants: Vec<&str> = model.variants.iter().map(|variant| &*variant.name).collect();
+        json!({
+            "id": policy.name.as_str(),
+            "object": "model",
+            "created": facts.changed_at,
+            "owned_by": "modelpool",
+            "max_model_len": policy.context_tokens,
+            "task": task(policy.engine.pooling),
+            "variants": variants,
+            "status": { "value": value, "failed": crash_loop, "ready_instances": ready },
+            "meta": {
+                "architecture": facts.architecture,
+                "n_ctx_train": facts.trained_context_tokens,
+                "n_embd": facts.embedding_length,
+                "n_vocab": facts.vocabulary_tokens,
+                "size": model.variants[0].weights_bytes.0,
+            },
+        })
+    }
 }
 
 /// What a model makes.

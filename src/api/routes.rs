@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
+use super::admin::Admin;
 use super::error::ApiError;
 use super::request::{Native, Shape};
 
@@ -22,6 +23,9 @@ pub(super) enum Endpoint {
     ApplyTemplate,
     Generate(Shape),
     Native(Native),
+    Props,
+    Slots,
+    Admin(Admin),
 }
 
 /// One method of one path.
@@ -37,7 +41,7 @@ const fn route(method: &'static str, pattern: &'static str, endpoint: Endpoint) 
 }
 
 /// All paths with their methods. The patterns are also the labels of metrics.
-const ROUTES: [Route; 14] = [
+const ROUTES: [Route; 25] = [
     route("GET", "/health", Endpoint::Health),
     route("GET", "/metrics", Endpoint::Metrics),
     route("GET", "/v1/models", Endpoint::Models),
@@ -52,6 +56,17 @@ const ROUTES: [Route; 14] = [
     route("POST", "/tokenize", Endpoint::Tokenize),
     route("POST", "/detokenize", Endpoint::Detokenize),
     route("POST", "/apply-template", Endpoint::ApplyTemplate),
+    route("GET", "/props", Endpoint::Props),
+    route("GET", "/slots", Endpoint::Slots),
+    route("GET", "/admin/instances", Endpoint::Admin(Admin::Instances)),
+    route("GET", "/admin/decisions", Endpoint::Admin(Admin::Decisions)),
+    route("POST", "/admin/models/load", Endpoint::Admin(Admin::Load)),
+    route("POST", "/admin/models/unload", Endpoint::Admin(Admin::Unload)),
+    route("POST", "/admin/models/pin", Endpoint::Admin(Admin::Pin)),
+    route("POST", "/admin/drain", Endpoint::Admin(Admin::Drain)),
+    route("GET", "/admin/policy", Endpoint::Admin(Admin::Policy)),
+    route("PUT", "/admin/policy", Endpoint::Admin(Admin::ReplacePolicy)),
+    route("POST", "/admin/policy/validate", Endpoint::Admin(Admin::ValidatePolicy)),
 ];
 
 /// The end of a pattern that takes what a path has there.
@@ -125,6 +140,7 @@ mod tests {
         check("GET", "/v1/models/org%2Fname%20x", Ok((Endpoint::Model, "org/name x")));
         check("GET", "/v1/models/%ff", Ok((Endpoint::Model, "\u{fffd}")));
         check("GET", "/v1/nothing", Err("nothing at"));
+        check("PATCH", "/admin/policy", Err("takes GET, PUT, not PATCH"));
         check("POST", "/health", Err("takes GET, not POST"));
         check("HEAD", "/v1/completions", Err("takes POST, not HEAD"));
     }

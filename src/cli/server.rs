@@ -2,28 +2,29 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::keeper::Keeper;
 use super::probe;
 use crate::admission::Admission;
-use crate::api::{self, Api, listen};
+use crate::api::{self, AdminAccess, Api, Operation, listen};
 use crate::catalog::{BrokenModel, Catalog};
 use crate::clock::Clock;
-use crate::control::driver::{Controller, Reload, Setup};
+use crate::control::driver::{Controller, Setup};
 use crate::embedded;
 use crate::engine::llama::{LlamaLoader, compute_devices};
 use crate::gpu;
 use crate::measured::Remembered;
-use crate::policy::{Isolation, ModelFile, ModelPolicy, Policy, ServerPolicy, Variants};
+use crate::operator::Board;
+use crate::policy::{Isolation, ModelFile, ModelPolicy, Policy, Variants};
 use crate::pool::Pool;
 use crate::quantization;
 use crate::telemetry;
@@ -36,6 +37,8 @@ use crate::worker::{ByIsolation, WorkerSpawner};
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// What the controller gets to end all workers in, by force if need be.
 const WORKER_PATIENCE: Duration = Duration::from_secs(8);
+/// Orders of operators that may wait for the controller, which looks each tenth of a second at least.
+const ERRANDS: usize = 64;
 /// What connections get to send their last bytes after all requests have ended.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -51,6 +54,8 @@ pub struct ServerOptions {
     pub memory: Box<dyn gpu::MemoryReader>,
     /// What workers took of GPUs before.
     pub remembered: Remembered,
+    /// Who may do what operators do, without a key that says so.
+    pub admin: AdminAccess,
 }
 
 impl ServerOptions {
@@ -81,7 +86,14 @@ impl ServerOptions {
         let process = Box::new(ProcessSpawner::new(options).context("cannot start a thread")?);
         let thread = Box::new(ThreadSpawner::new(LlamaLoader, cpu_threads));
         let spawner = Arc::new(ByIsolation { process, thread });
-        Ok(Self { spawner, devices, cpu_threads, memory, remembered: Remembered::of_user() })
+        Ok(Self {
+            spawner,
+            devices,
+            cpu_threads,
+            memory,
+            remembered: Remembered::of_user(),
+            admin: AdminAccess::ReadOnly,
+        })
     }
 }
 
@@ -145,10 +157,7 @@ pub struct Server {
     address: SocketAddr,
     admission: Arc<Admission>,
     drain_timeout: Duration,
-    /// What was read at the start and holds until the end.
-    fixed: (ServerPolicy, Option<NonZeroU32>),
-    pool: Arc<Pool>,
-    reloads: mpsc::Sender<Reload>,
+    keeper: Arc<Keeper>,
     stop_listening: CancellationToken,
     stop_controlling: CancellationToken,
     listening: JoinHandle<()>,
@@ -175,6 +184,8 @@ impl Server {
         let clock = Clock::start();
         let pool = Arc::new(Pool::new(Arc::clone(&catalog)));
         let (reloads, reload_inbox) = mpsc::channel(1);
+        let (errands, errand_inbox) = mpsc::channel(ERRANDS);
+        let board = Arc::new(Board::default());
         let wake = Arc::new(Notify::new());
         let policies = catalog.policies();
         let admission = Arc::new(Admission::new(Arc::clone(&pool), clock, &policies, Arc::clone(&wake)));
@@ -192,13 +203,17 @@ impl Server {
             wake,
             metrics: metrics.clone(),
             reloads: reload_inbox,
+            errands: errand_inbox,
+            board: Arc::clone(&board),
         });
-        let max_body_bytes = policy.server.max_body_bytes;
+        let keeper = Arc::new(Keeper::new(policy, Arc::clone(&pool), reloads));
+        let operation = Operation { access: options.admin, board, errands, keeper: keeper.clone() };
         let routes = api::routes(Arc::new(Api {
             admission: Arc::clone(&admission),
-            pool: Arc::clone(&pool),
+            pool,
             metrics,
-            max_body_bytes,
+            max_body_bytes: policy.server.max_body_bytes,
+            operation,
         }));
         let (stop_listening, stop_controlling) = (CancellationToken::new(), CancellationToken::new());
         let listening = tokio::spawn(listen::serve(listener, routes, stop_listening.clone(), CLOSE_PATIENCE));
@@ -207,9 +222,7 @@ impl Server {
             address,
             admission,
             drain_timeout: policy.server.drain_timeout,
-            fixed: (policy.server.clone(), policy.devices.cpu_threads),
-            pool,
-            reloads,
+            keeper,
             stop_listening,
             stop_controlling,
             listening,
@@ -229,23 +242,7 @@ impl Server {
     ///
     /// A model whose files cannot be used and that is not known for it already. The old policy then stays.
     pub async fn reload(&self, policy: Policy) -> anyhow::Result<()> {
-        let (devices, server) = (policy.devices.clone(), policy.server.clone());
-        let catalog = tokio::task::spawn_blocking(move || read_catalog(&policy)).await??;
-        let known = Arc::clone(&self.pool.load().catalog);
-        let new: Vec<BrokenModel> =
-            catalog.broken.iter().filter(|model| !known.broken.contains(model)).cloned().collect();
-        if !new.is_empty() || catalog.models.is_empty() {
-            anyhow::bail!("{}", faults(if new.is_empty() { &catalog.broken } else { &new }));
-        }
-        if (server, devices.cpu_threads) != self.fixed {
-            tracing::warn!(
-                "server or devices.cpu_threads changed in the policy; that takes effect at the next start"
-            );
-        }
-        let (done, followed) = oneshot::channel();
-        let reload = Reload { catalog: Arc::new(catalog), devices, done };
-        self.reloads.send(reload).await.map_err(|_| anyhow::anyhow!("the controller has ended"))?;
-        Ok(followed.await?)
+        self.keeper.follow(policy).await
     }
 
     /// Ends when a part of the server ended that never should; the server must then be shut down.

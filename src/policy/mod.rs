@@ -29,8 +29,8 @@ use std::sync::Arc;
 pub use error::{Fault, PolicyError};
 pub use types::{
     ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation, KvCacheType, MemoryLimit,
-    ModelFile, ModelPolicy, Policy, Pooling, PrefixCachePolicy, Quality, QueuePolicy, SamplingPolicy,
-    ScalePolicy, ServerPolicy, Split, VariantPolicy, Variants, WatchdogPolicy,
+    ModelFile, ModelPolicy, Policy, PolicySource, Pooling, PrefixCachePolicy, Quality, QueuePolicy,
+    SamplingPolicy, ScalePolicy, ServerPolicy, Split, VariantPolicy, Variants, WatchdogPolicy,
 };
 
 use error::Faults;
@@ -67,7 +67,9 @@ impl Policy {
                 remedy: "save the policy as UTF-8",
             }
         })?;
-        Self::parse(&text, &origin, path.parent().unwrap_or(Path::new("")))
+        let mut policy = Self::parse(&text, &origin, path.parent().unwrap_or(Path::new("")))?;
+        policy.source.file = Some(path.to_owned());
+        Ok(policy)
     }
 
     /// Validates `text`. `origin` names the text in messages; relative model paths are joined to
@@ -86,7 +88,8 @@ impl Policy {
         if let (Some(_), Some((position, message))) = (&raw, &spans.syntax_error) {
             faults.add_at(YamlPath::default(), *position, format!("not YAML: {message}"));
         }
-        let policy = raw.and_then(|raw| validate::policy(raw, base_dir, &mut faults));
+        let source = PolicySource { text: text.into(), file: None, folder: base_dir.to_owned() };
+        let policy = raw.and_then(|raw| validate::policy(raw, source, &mut faults));
         let faults = faults.located(|path| spans.locate(path));
         match policy {
             Some(policy) if faults.is_empty() => Ok(policy),

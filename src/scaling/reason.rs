@@ -40,6 +40,13 @@ pub enum Reason {
     },
     /// Fewer than `min_instances`.
     BelowMinimum,
+    /// Fewer than an operator wants.
+    Ordered {
+        /// How many those are.
+        instances: u32,
+    },
+    /// An operator let all instances go, and nobody has asked since.
+    Unloaded,
     /// More are needed, and `max_instances` is reached.
     AtMaximum {
         /// `max_instances`.
@@ -87,7 +94,7 @@ pub enum Reason {
         /// Time until the next try.
         retry_in: Duration,
     },
-    /// Instances of an older policy or file give way to new ones.
+    /// Instances of an older policy, file or order give way to new ones.
     Replacing {
         /// How many are left.
         stale: u32,
@@ -118,6 +125,8 @@ impl Reason {
             Self::Backlog { .. } => "backlog",
             Self::Forecast { .. } => "forecast",
             Self::BelowMinimum => "below_minimum",
+            Self::Ordered { .. } => "ordered",
+            Self::Unloaded => "unloaded",
             Self::AtMaximum { .. } => "at_maximum",
             Self::NoHeadroom { .. } => "no_headroom",
             Self::MakingRoom { .. } => "making_room",
@@ -149,6 +158,8 @@ impl fmt::Display for Reason {
                 write!(f, "{rate:.2} requests/s are due, as every {} s", period.as_secs())
             }
             Self::BelowMinimum => write!(f, "below min_instances"),
+            Self::Ordered { instances } => write!(f, "an operator wants at least {instances} instances"),
+            Self::Unloaded => write!(f, "unloaded by an operator until the next request"),
             Self::AtMaximum { max_instances } => write!(f, "at max_instances ({max_instances})"),
             Self::NoHeadroom { needed, available } => {
                 write!(f, "no headroom: needs {needed}, {available} may be taken")
@@ -171,7 +182,7 @@ impl fmt::Display for Reason {
                 write!(f, "loads are failing; next try in {} s", retry_in.as_secs_f64().ceil())
             }
             Self::Replacing { stale } => {
-                write!(f, "{stale} instances of an older policy or file give way to new ones")
+                write!(f, "{stale} instances of an older policy, file or order give way to new ones")
             }
             Self::Idle { idle } => write!(f, "idle for {} s", idle.as_secs()),
             Self::LoadFell { needed, over } => {

@@ -127,6 +127,8 @@ async fn simulate(seed: u64, catalogs: &[(Arc<Catalog>, Policy)]) -> String {
         wake,
         metrics: telemetry::install().unwrap(),
         reloads: reload_inbox,
+        errands: mpsc::channel(1).1,
+        board: Arc::default(),
     });
     let stop = CancellationToken::new();
     let controlling = tokio::spawn(controller.run(stop.clone()));

@@ -30,7 +30,7 @@ use super::body;
 use super::error::ApiError;
 use crate::catalog::{Catalog, CatalogModel};
 use crate::generation::{GenerationRequest, Prompt, SamplingSettings};
-use crate::policy::Pooling;
+use crate::policy::{Pooling, SamplingPolicy};
 pub use native::{Native, NativeJob, read as read_native};
 use output::{Output, RawOutput};
 use prompt::RawMessage;
@@ -161,6 +161,16 @@ pub fn chat_prompt(object: &Map<String, Value>, model: &CatalogModel) -> Result<
 
 fn render(model: &CatalogModel, messages: Option<Vec<RawMessage>>) -> Result<String, ApiError> {
     Ok(model.chat.render(&prompt::messages(messages)?)?)
+}
+
+/// How tokens are chosen where a request does not say.
+///
+/// # Panics
+///
+/// Never: a policy's values are in the range of a request's.
+#[must_use]
+pub fn default_sampling(policy: &SamplingPolicy) -> SamplingSettings {
+    sampling::settings(RawSampling::default(), None, policy).expect("a policy's values are valid")
 }
 
 /// The model that a client asks for.
