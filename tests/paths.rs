@@ -215,7 +215,7 @@ async fn a_gap_is_filled_where_the_model_knows_how() {
         "input_extra": [{ "filename": "a.rs", "text": "fn" }], "n_predict": 1 });
     let (_, with_more) = post(&world, "/infill", &body).await;
     let extra = "4myproject\n5a.rs\nfn5filename\n".len();
-    assert_eq!(with_more["tokens_evaluated"].as_u64().unwrap() as usize, extra + 3 + 4);
+    assert_eq!(with_more["tokens_evaluated"], extra + 3 + 4);
     let body = json!({ "model": world.model, "prompt": "x", "suffix": "yz", "max_tokens": 3, "echo": true });
     let (_, completed) = post(&world, "/v1/completions", &body).await;
     assert_eq!(completed["choices"][0]["text"], "xabc");
@@ -327,8 +327,8 @@ async fn answers_tell_how_long_they_took() {
     // Ten tokens are nine gaps, none shorter than a decode call.
     assert!(ms("prompt_ms") >= 2.0 && ms("predicted_ms") >= 18.0, "{timings}");
     assert!(ms("prompt_ms") + ms("predicted_ms") <= took_ms, "{timings} in {took_ms}");
-    assert!((ms("predicted_per_token_ms") - ms("predicted_ms") / 9.0).abs() < 1e-6);
-    assert!((ms("predicted_per_second") - 1e3 / ms("predicted_per_token_ms")).abs() < 1e-3);
+    assert!((ms("predicted_per_token_ms") - ms("predicted_ms") / 9.0).abs() < 0.01);
+    assert!((ms("predicted_per_second") * ms("predicted_per_token_ms") - 1e3).abs() < 5.0);
 
     let long = json!({ "prompt": "q".repeat(200) });
     post(&world, "/completion", &long).await;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::{Admission, ModelQueue, Rejection, Trail, Turn};
 use crate::generation::{GenerationError, GenerationRequest, Prompt, Question, Reply};
-use crate::pool::Instance;
+use crate::pool::{Asked, Instance};
 use crate::units::ModelName;
 
 /// Instances that may end over a question before it is given up.
-const MAX_ASKED: u32 = 3;
+const MAX_LOST: u32 = 2;
 
 /// Why a question has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,22 +31,21 @@ impl Admission {
     pub async fn ask(self: &Arc<Self>, model: &ModelName, question: Question) -> Result<Reply, AskError> {
         let queue = self.queue(model).ok_or_else(|| Rejection::Removed { model: model.clone() })?;
         let question = Arc::new(question);
-        for _ in 0..MAX_ASKED {
+        let mut lost = 0;
+        while lost < MAX_LOST {
             let instance = self.any_instance(&queue).await?;
-            let asked = instance.ask(Arc::clone(&question));
             let patience = queue.policy().queue.timeout;
-            match tokio::time::timeout(patience, asked).await {
-                Ok(Some(reply)) => return Ok(reply?),
-                // It has ended, and the controller may not know yet.
-                Ok(None) => drop(instance.drain()),
-                Err(_) => {
-                    let reason = format!("no answer within {} ms", patience.as_millis());
-                    return Err(GenerationError::Lost { interruptions: 0, reason }.into());
-                }
+            let Ok(asked) = tokio::time::timeout(patience, instance.ask(Arc::clone(&question))).await else {
+                return Err(unanswered(0, format!("no answer within {} ms", patience.as_millis())));
+            };
+            match asked {
+                Asked::Answered(reply) => return Ok(reply?),
+                // It has ended and the controller does not know yet. Nobody shall ask it again.
+                Asked::Refused => drop(instance.drain()),
+                Asked::Lost => lost += 1,
             }
         }
-        let reason = "the instances that were asked have ended".to_owned();
-        Err(GenerationError::Lost { interruptions: MAX_ASKED, reason }.into())
+        Err(unanswered(lost, "the instances that were asked have ended".into()))
     }
 
     /// How many tokens a prompt has for a model, those that are added to it included.
@@ -57,10 +56,7 @@ impl Admission {
     pub async fn count_tokens(self: &Arc<Self>, model: &ModelName, prompt: Prompt) -> Result<u32, AskError> {
         match self.ask(model, Question::Count(prompt)).await? {
             Reply::Count(tokens) => Ok(tokens),
-            other => {
-                let reason = format!("not a count: {other:?}");
-                Err(GenerationError::Lost { interruptions: 0, reason }.into())
-            }
+            _ => Err(unanswered(0, "the worker answered another question".into())),
         }
     }
 
@@ -96,6 +92,10 @@ impl Admission {
         let ready = snapshot.instances(&queue.name).iter().filter(|instance| instance.load().ready);
         ready.max_by_key(|instance| instance.free_questions()).cloned()
     }
+}
+
+fn unanswered(interruptions: u32, reason: String) -> AskError {
+    GenerationError::Lost { interruptions, reason }.into()
 }
 
 #[cfg(test)]

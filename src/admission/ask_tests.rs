@@ -45,25 +45,27 @@ async fn a_question_is_answered_while_all_slots_are_taken_and_others_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_question_whose_instance_ends_is_asked_elsewhere_a_few_times() {
+async fn a_question_whose_instance_ends_is_asked_elsewhere_and_given_up_after_a_few() {
     let mut world = World::new("{}");
-    let mut inboxes: Vec<_> = (0..MAX_ASKED).map(|_| world.add_instance(1)).collect();
-    // The last of several that have as few questions is asked first.
-    let mut last = inboxes.pop().expect("an instance");
+    let [first, second] = [world.add_instance(1), world.add_instance(1)];
+    // Of several that have as few questions the last one is asked.
     let counting = count(&world).await;
-    drop((asked(&last), std::mem::replace(&mut last, inboxes.pop().expect("another one"))));
+    drop((asked(&second), second));
+    // It is asked once more, refuses, and is left alone.
     settle().await;
-    let (_, answer) = asked(&last);
+    let (_, answer) = asked(&first);
     answer.give(Ok(Reply::Count(3)));
     assert_eq!(counting.await.unwrap(), Ok(3));
+    assert!(!world.instances[1].load().ready && world.instances[0].load().ready);
 
     let counting = count(&world).await;
-    drop((asked(&last), last));
-    drop(inboxes);
-    let _fresh = world.add_instance(1);
-    settle().await;
+    for _ in 0..MAX_LOST {
+        drop(asked(&first));
+        settle().await;
+    }
     let answer = counting.await.unwrap();
     assert!(matches!(answer, Err(AskError::Failed(GenerationError::Lost { .. }))), "{answer:?}");
+    assert!(world.instances[0].load().ready, "whose answers are lost is not drained for it");
 }
 
 #[tokio::test(start_paused = true)]

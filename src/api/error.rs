@@ -173,9 +173,10 @@ impl ApiError {
             {
                 Some(place)
             }
-            Self::Generation(GenerationError::NoInfill) => Some("model"),
             Self::Invalid { param, .. } => param.as_deref(),
-            Self::UnknownModel { .. } | Self::BrokenModel { .. } => Some("model"),
+            Self::UnknownModel { .. }
+            | Self::BrokenModel { .. }
+            | Self::Generation(GenerationError::NoInfill) => Some("model"),
             Self::Generation(error) if error.is_about_the_prompt() => Some(prompt_field),
             _ => None,
         }

@@ -58,15 +58,22 @@ impl From<Pace> for Timings {
 }
 
 fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
+    rounded(time.as_secs_f64() * 1e3)
 }
 
 fn per_token(time: Option<Duration>, tokens: u32) -> Option<f64> {
-    Some(milliseconds(time?) / f64::from(tokens)).filter(|value| value.is_finite())
+    let each = time?.as_secs_f64() * 1e3 / f64::from(tokens);
+    Some(rounded(each)).filter(|value| value.is_finite())
 }
 
 fn per_second(time: Option<Duration>, tokens: u32) -> Option<f64> {
-    Some(f64::from(tokens) / time?.as_secs_f64()).filter(|value| value.is_finite() && tokens > 0)
+    let rate = f64::from(tokens) / time?.as_secs_f64();
+    Some(rounded(rate)).filter(|value| value.is_finite() && tokens > 0)
+}
+
+/// Three decimals: nothing here is known to less than a microsecond.
+fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }
 
 #[cfg(test)]

@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn the_latest_decisions_are_kept_and_come_first() {
         let board = Board::default();
-        for number in 0..=MAX_DECISIONS as u32 {
+        for number in (0..=MAX_DECISIONS).map(|number| u32::try_from(number).unwrap()) {
             board.note(DecisionReport {
                 at: f64::from(number),
                 model: if number.is_multiple_of(2) { "even" } else { "odd" }.into(),

@@ -50,6 +50,17 @@ impl Default for Questions {
     }
 }
 
+/// What became of a question to one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It was answered: the reply, or why there is none, here or elsewhere.
+    Answered(Result<Reply, GenerationError>),
+    /// The instance takes nothing any more.
+    Refused,
+    /// The instance ended before it answered.
+    Lost,
+}
+
 impl Instance {
     /// Questions that can be asked now without waiting.
     #[must_use]
@@ -57,20 +68,22 @@ impl Instance {
         self.questions.0.available_permits()
     }
 
-    /// Asks, once fewer than [`MAX_QUESTIONS`] others are being answered. `None` if the instance has ended.
-    ///
-    /// # Errors
-    ///
-    /// [`GenerationError`] if the question cannot be answered, here or elsewhere.
-    pub async fn ask(&self, question: Arc<Question>) -> Option<Result<Reply, GenerationError>> {
-        let place = Arc::clone(&self.questions.0).acquire_owned().await.ok()?;
+    /// Asks, once fewer than [`MAX_QUESTIONS`] others are being answered.
+    pub async fn ask(&self, question: Arc<Question>) -> Asked {
+        // Never closed.
+        let Ok(place) = Arc::clone(&self.questions.0).acquire_owned().await else { return Asked::Refused };
         let (sender, receiver) = oneshot::channel();
         let answer = Answer::new(move |outcome| {
             // Held until now, also by a question that nobody waits for any more.
             drop(place);
             drop(sender.send(outcome));
         });
-        self.send(InstanceCommand::Ask(question, answer)).ok()?;
-        receiver.await.ok()?
+        if self.send(InstanceCommand::Ask(question, answer)).is_err() {
+            return Asked::Refused;
+        }
+        match receiver.await {
+            Ok(Some(reply)) => Asked::Answered(reply),
+            Ok(None) | Err(_) => Asked::Lost,
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::generation::{EventSink, Question, SequenceSpec};
 use crate::units::{DeviceSet, InstanceId, ModelName, WorkerId};
 use crate::view::{InstanceLoad, InstanceState, InstanceView};
 use ask::Questions;
-pub use ask::{Answer, MAX_QUESTIONS};
+pub use ask::{Answer, Asked, MAX_QUESTIONS};
 use word::LeaseWord;
 
 /// The atomics of [`word`]; the interleaving test puts loom's in their place.

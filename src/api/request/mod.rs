@@ -61,6 +61,7 @@ impl Shape {
 
 /// A validated request.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the request")]
 pub struct Job<'catalog> {
     /// The model asked for.
     pub model: &'catalog CatalogModel,

@@ -39,6 +39,7 @@ impl Native {
 
 /// A validated request.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the request")]
 pub struct NativeJob<'catalog> {
     /// The model asked for.
     pub model: &'catalog CatalogModel,
@@ -148,16 +149,15 @@ fn most_tokens(raw: &RawNative) -> Result<(Option<u32>, bool), ApiError> {
         Some(given) => ("n_predict", Some(given)),
         None => ("max_tokens", raw.max_tokens),
     };
-    match given {
-        None | Some(-1) => Ok((None, true)),
-        Some(0) => Ok((Some(1), false)),
-        Some(given) => match u32::try_from(given) {
-            Ok(most) => Ok((Some(most), true)),
-            Err(_) => {
-                let expected = "a whole number from 0 to 4294967295, or -1 for what fits into the context";
-                Err(out_of_range(field, expected, given))
-            }
-        },
+    let limit = given.filter(|given| *given != -1);
+    match limit.map(u32::try_from) {
+        None => Ok((None, true)),
+        Some(Ok(0)) => Ok((Some(1), false)),
+        Some(Ok(most)) => Ok((Some(most), true)),
+        Some(Err(_)) => {
+            let expected = "a whole number from 0 to 4294967295, or -1 for what fits into the context";
+            Err(out_of_range(field, expected, limit.unwrap_or_default()))
+        }
     }
 }
 

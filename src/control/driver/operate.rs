@@ -76,15 +76,16 @@ fn read(model: &Arc<CatalogModel>, order: ErrandOrder) -> Result<Order, ErrandEr
         ErrandOrder::Unload => Order::Unload,
         ErrandOrder::Unpin => Order::Unpin,
         ErrandOrder::Pin { instances, variant: None } => Order::Pin { instances, variant: None },
-        ErrandOrder::Pin { instances, variant: Some(name) } => match place_of(model, &name) {
-            Some(place) => Order::Pin { instances, variant: Some(place) },
-            None => {
-                let there: Vec<&str> = model.variants.iter().map(|variant| &*variant.name).collect();
-                let (model, there) = (model.policy.name.clone(), there.join(", "));
-                return Err(ErrandError::NoVariant { model, variant: name, there });
-            }
-        },
+        ErrandOrder::Pin { instances, variant: Some(name) } => {
+            let place = place_of(model, &name).ok_or_else(|| no_variant(model, name))?;
+            Order::Pin { instances, variant: Some(place) }
+        }
     })
+}
+
+fn no_variant(model: &CatalogModel, variant: String) -> ErrandError {
+    let there: Vec<&str> = model.variants.iter().map(|variant| &*variant.name).collect();
+    ErrandError::NoVariant { model: model.policy.name.clone(), variant, there: there.join(", ") }
 }
 
 fn place_of(model: &CatalogModel, variant: &str) -> Option<usize> {
