@@ -3,6 +3,7 @@
 //! Reads the headers of all GGUF files once, at the start, so that a missing or broken file is one clear error
 //! there and not a failed request later.
 
+mod facts;
 mod footprint;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,6 +18,7 @@ use crate::gguf::{self, GgufError, Header};
 use crate::policy::{ModelFile, ModelPolicy, VariantPolicy, Variants};
 use crate::quantization;
 use crate::units::{ByteCount, DeviceSet, ModelName};
+pub use facts::Facts;
 pub use footprint::Footprint;
 
 /// Which file stood at a path when it was read: another one there later is another model.
@@ -69,6 +71,8 @@ pub struct CatalogModel {
     pub variants: Vec<CatalogVariant>,
     /// Turns a conversation into a prompt.
     pub chat: ChatTemplate,
+    /// What its best variant's file says about it.
+    pub facts: Arc<Facts>,
 }
 
 impl CatalogModel {
@@ -198,7 +202,7 @@ fn read_model(policy: &Arc<ModelPolicy>, unpacked: &Path) -> Result<CatalogModel
         Variants::Auto(_) => CatalogError::Found { model: model(), fault },
     };
     let mut variants = Vec::new();
-    let mut chat = None;
+    let mut first = None;
     for (name, path) in files(&policy.variants, unpacked) {
         let header = gguf::read_file(&path).map_err(file_error)?;
         let trained = header.context_length_train;
@@ -206,22 +210,25 @@ fn read_model(policy: &Arc<ModelPolicy>, unpacked: &Path) -> Result<CatalogModel
             let (variant, wanted) = (name, policy.context_tokens);
             return Err(CatalogError::ContextTooLong { model: model(), variant, wanted, trained });
         }
-        if chat.is_none() {
+        let identity = FileIdentity::of(&path);
+        if first.is_none() {
             // All variants are one model: the best one's template stands for all.
             let template = chat_template(&header);
-            chat = Some(template.map_err(|fault| CatalogError::Chat { model: model(), fault })?);
+            let template = template.map_err(|fault| CatalogError::Chat { model: model(), fault })?;
+            let modified = identity.as_ref().and_then(|identity| identity.modified);
+            first = Some((template, Arc::new(Facts::of(&header, modified))));
         }
         variants.push(CatalogVariant {
             name: name.into(),
-            identity: FileIdentity::of(&path),
+            identity,
             path,
             weights_bytes: header.tensor_bytes,
             on_host: Footprint::on_host(&header, policy),
             on_gpu: Footprint::on_gpu(&header, policy),
         });
     }
-    let chat = chat.expect("a validated policy has a variant for each model");
-    Ok(CatalogModel { policy: Arc::clone(policy), variants, chat })
+    let (chat, facts) = first.expect("a validated policy has a variant for each model");
+    Ok(CatalogModel { policy: Arc::clone(policy), variants, chat, facts })
 }
 
 /// The names and places of a model's variants, best first. A file that is found beside the full one, and not named, need

@@ -26,6 +26,7 @@ pub mod gpu;
 pub mod ipc;
 pub mod keys;
 pub mod measured;
+pub mod operator;
 pub mod pool;
 pub mod telemetry;
 

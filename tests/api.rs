@@ -152,7 +152,7 @@ fn bad_fields() -> Vec<BadField> {
         (field("mirostat", json!(3)), "mirostat"),
         (prompt(json!(null)), "prompt"),
         (prompt(json!(5)), "prompt"),
-        (prompt(json!(["a", "b"])), "prompt"),
+        (prompt(json!(["a", ["b", ["c"]]])), "prompt"),
         (prompt(json!([-1])), "prompt"),
         (prompt(json!([257])), "prompt"),
         (prompt(json!("")), "prompt"),

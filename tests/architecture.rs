@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules by level: one imports only lower ones. `control` has two, because its pure step serves the simulator
 /// as well.
-const LEVELS: [(&str, u32); 38] = [
+const LEVELS: [(&str, u32); 40] = [
     ("random", 0),
     ("units", 0),
     ("clock", 1),
@@ -18,6 +18,7 @@ const LEVELS: [(&str, u32); 38] = [
     ("view", 1),
     ("batching", 2),
     ("control::fixtures", 2),
+    ("control::orders", 2),
     ("control::place", 2),
     ("control::quality", 2),
     ("control::threads", 2),
@@ -37,6 +38,7 @@ const LEVELS: [(&str, u32); 38] = [
     ("ipc", 4),
     ("keys", 4),
     ("measured", 4),
+    ("operator", 4),
     ("pool", 4),
     ("admission", 5),
     ("worker", 5),
@@ -85,12 +87,14 @@ const IMPURE: [&str; 11] = [
     "metrics::",
     "async fn",
 ];
-const PURE: [&str; 47] = [
+const PURE: [&str; 50] = [
     "src/random.rs",
     "src/sim/",
     "src/quantization.rs",
     "src/units.rs",
+    "src/catalog/facts.rs",
     "src/catalog/footprint.rs",
+    "src/api/routes.rs",
     "src/gguf/compute.rs",
     "src/measured/mod.rs",
     "src/view.rs",
@@ -100,6 +104,7 @@ const PURE: [&str; 47] = [
     "src/sampling/",
     "src/scaling/",
     "src/control/census.rs",
+    "src/control/orders.rs",
     "src/control/place.rs",
     "src/control/plan.rs",
     "src/control/quality.rs",

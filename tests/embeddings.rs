@@ -2,6 +2,8 @@
 
 mod common;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use common::World;
 use serde_json::{Value, json};
 
@@ -40,6 +42,27 @@ async fn each_text_has_its_vector_whoever_else_is_asked_about() {
     assert!(all["usage"]["prompt_tokens"].as_u64().unwrap() > 100);
 }
 
+/// OpenAI's client asks for base64 unless it is told otherwise.
+#[tokio::test]
+async fn vectors_can_be_shortened_and_come_as_numbers_or_bytes() {
+    let world = World::real(POLICY).await;
+    let ask = async |more: Value| {
+        let mut body = json!({ "model": world.model, "input": "The fox lives in the forest." });
+        common::merge(&mut body, &more);
+        answer(&world, PATH, &body).await.1
+    };
+    let whole = vector(&ask(json!({})).await, 0);
+    assert_eq!(whole.len(), 256);
+    let encoded = ask(json!({ "encoding_format": "base64" })).await;
+    let bytes = STANDARD.decode(encoded["data"][0]["embedding"].as_str().unwrap()).unwrap();
+    let numbers = bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap()));
+    let decoded: Vec<f64> = numbers.map(f64::from).collect();
+    assert!(decoded.len() == 256 && cosine(&decoded, &whole) > 0.9999);
+    let short = vector(&ask(json!({ "dimensions": 64 })).await, 0);
+    assert!(short.len() == 64 && (cosine(&short, &short) - 1.0).abs() < 1e-5);
+    assert!(cosine(&short, &whole[..64]) > 0.1, "the same direction: {short:?}");
+}
+
 #[tokio::test]
 async fn what_is_wrong_is_named() {
     let (world, _) = World::fake(POLICY).await;
@@ -53,13 +76,16 @@ async fn what_is_wrong_is_named() {
         let (status, answer) = answer(&world, PATH, &json!({ "model": world.model, "input": input })).await;
         assert_eq!((status, &answer["error"]["param"]), (400, &json!(field)), "{answer}");
     }
-    for (field, value) in [("encoding_format", json!("base64")), ("dimensions", json!(8))] {
+    for (field, value) in
+        [("encoding_format", json!("hex")), ("dimensions", json!(0)), ("dimensions", json!(257))]
+    {
         let (status, answer) =
             answer(&world, PATH, &json!({ "model": world.model, "input": "a", field: value })).await;
         assert_eq!((status, &answer["error"]["param"]), (400, &json!(field)), "{answer}");
     }
     let (_, long) = answer(&world, PATH, &json!({ "model": world.model, "input": "x".repeat(600) })).await;
     assert_eq!(long["error"]["code"], "context_length_exceeded", "{long}");
+    assert!(long["error"]["message"].as_str().unwrap().contains("raise engine.batch_tokens in"), "{long}");
     let tokens = json!({ "model": world.model, "input": [[97, 98], [97, 97, 97]] });
     let (status, vectors) = answer(&world, PATH, &tokens).await;
     assert_eq!((status, &vectors["usage"]["total_tokens"]), (200, &json!(5)), "{vectors}");

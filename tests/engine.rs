@@ -82,7 +82,7 @@ fn outcome(events: &Events) -> (String, Option<FinishReason>) {
                 end = Some(*reason);
             }
             Event::Failed(error) => panic!("{error}"),
-            Event::Started { .. } | Event::Embedding(_) => {}
+            Event::Started { .. } | Event::Cached { .. } | Event::Embedding(_) => {}
         }
     }
     (text, end)

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep_until};
 
 use super::journey::{Journey, Served};
+use super::pace::{Pace, SharedPace};
 use super::queue::{Claim, Ticket};
 use super::{Admission, Rejection};
 use crate::generation::{Event, GenerationError, GenerationRequest};
@@ -29,9 +30,16 @@ pub struct Flight {
     /// Bytes of events that were not taken yet.
     unread: Arc<AtomicU64>,
     deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
+    pace: SharedPace,
 }
 
 impl Flight {
+    /// How it went so far, whether or not the events that tell it were taken.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        self.pace.read()
+    }
+
     /// The next event; after the last one this is not called again.
     pub async fn next(&mut self) -> Event {
         poll_fn(|context| self.poll_next(context)).await
@@ -160,9 +168,9 @@ impl Admission {
         let arrived = arrived.into();
         let deadline = arrived.deadline;
         let journey = Journey::new(Arc::clone(self), queue, request.into(), sender, arrived);
-        let (served, unread) = (journey.served(), journey.unread());
+        let (served, unread, pace) = (journey.served(), journey.unread(), journey.pace());
         journey.begin().await?;
         let deadline = deadline.map(|deadline| (deadline, Box::pin(sleep_until(deadline.at))));
-        Ok(Flight { events, served, unread, deadline })
+        Ok(Flight { events, served, unread, deadline, pace })
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::pace::SharedPace;
 use super::record::Record;
 use super::resume::{History, Verdict};
 use super::{Admission, Arrival, Demand, Fingerprint, Grant, ModelQueue, Rejection, Trail, Turn};
@@ -38,6 +39,7 @@ pub(super) struct Journey {
     /// Bytes of events that the client has not taken yet.
     unread: Arc<AtomicU64>,
     served: Arc<OnceLock<Served>>,
+    pace: SharedPace,
     /// The files of the model that began the answer.
     files: Option<u64>,
     arrived: Arrival,
@@ -72,6 +74,7 @@ impl Journey {
             events,
             unread: Arc::default(),
             served: Arc::default(),
+            pace: SharedPace::default(),
             files: None,
             record: Record::new(arrived.at),
             arrived,
@@ -92,6 +95,10 @@ impl Journey {
         Arc::clone(&self.unread)
     }
 
+    pub(super) fn pace(&self) -> SharedPace {
+        self.pace.clone()
+    }
+
     /// Waits for the first slot and departs.
     pub(super) async fn begin(mut self) -> Result<(), Rejection> {
         let turn = Turn::Arrival(&self.spec.request);
@@ -99,6 +106,7 @@ impl Journey {
             Ok(Grant { lease, waited, is_cold }) => {
                 self.record.waited = waited;
                 self.record.is_cold = is_cold;
+                self.pace.got_slot();
                 self.depart(lease, None);
                 Ok(())
             }
@@ -213,6 +221,13 @@ impl Journey {
                     return;
                 }
             }
+            // Of an instance that goes on with what another one began, it would count the answer, too.
+            Event::Cached { tokens } => {
+                if self.spec.generated.is_empty() {
+                    self.pace.cached(*tokens);
+                }
+                return;
+            }
             Event::Token { token, text, .. } => self.token(*token, text),
             // The end comes with it.
             Event::Embedding(_) => {}
@@ -241,6 +256,7 @@ impl Journey {
     fn started(&mut self, prompt_tokens: u32) -> bool {
         let first = !std::mem::replace(&mut self.started, true);
         if first {
+            self.pace.started(prompt_tokens);
             self.queue.metrics.queue_wait.record(self.record.waited);
             self.record.usage.prompt_tokens = prompt_tokens;
             self.queue.metrics.prompt_tokens.increment(u64::from(prompt_tokens));
@@ -266,6 +282,7 @@ impl Journey {
     fn finished(&mut self, text: &str, usage: Usage) {
         let counted = u32::try_from(self.spec.generated.len()).unwrap_or(u32::MAX);
         self.generated(usage.completion_tokens.saturating_sub(counted));
+        self.pace.finished(usage);
         self.queue.metrics.cached_prompt_tokens.increment(u64::from(usage.cached_tokens));
         self.text(text);
         self.record.usage = usage;
@@ -285,6 +302,7 @@ impl Journey {
             self.queue.metrics.resume_pause.record(now.duration_since(lost));
         }
         if tokens > 0 {
+            self.pace.generated(tokens, now);
             self.queue.metrics.generated_tokens.increment(tokens.into());
             if let Some(pass) = &self.arrived.pass {
                 pass.generated(tokens);

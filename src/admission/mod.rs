@@ -5,11 +5,13 @@
 //! overtakes: leasing and queueing happen under one lock per model. A request whose instance is lost comes back and
 //! continues elsewhere; see `journey.rs`.
 
+mod ask;
 mod drain;
 mod flight;
 pub mod flow;
 mod journey;
 mod outlook;
+mod pace;
 mod quarantine;
 pub mod queue;
 mod record;
@@ -26,11 +28,13 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
+pub use ask::AskError;
 use drain::DrainMeter;
 pub use flight::{Arrival, Deadline, Flight, Place};
 use flow::FlowMeter;
 pub use journey::Served;
 pub use outlook::Outlook;
+pub use pace::Pace;
 use quarantine::{Fingerprint, Quarantine};
 use queue::{Ticket, WaitQueue};
 use rejection::whole_seconds;
@@ -100,6 +104,8 @@ struct ModelQueue {
     metrics: ModelMetrics,
     /// Held by the one request under suspicion that may run before it has shown that it can; see `resume.rs`.
     probation: Arc<Semaphore>,
+    /// Notified when an instance may have become ready, for those who need no slot.
+    ready: Notify,
     state: Mutex<QueueState>,
 }
 
@@ -126,6 +132,7 @@ impl ModelQueue {
             name: policy.name.clone(),
             metrics: ModelMetrics::new(&policy.name),
             probation: Arc::new(Semaphore::new(1)),
+            ready: Notify::new(),
             state: Mutex::new(state),
         }
     }
@@ -195,6 +202,8 @@ pub struct Admission {
     clock: Clock,
     models: RwLock<HashMap<ModelName, Arc<ModelQueue>>>,
     closed: AtomicBool,
+    /// An operator wants no new requests for a while.
+    paused: AtomicBool,
     /// Nobody is served any more, whoever was accepted.
     ended: AtomicBool,
     /// Where requests that lost their instance find another one.
@@ -216,6 +225,7 @@ impl Admission {
             clock,
             models: RwLock::default(),
             closed: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             runtime: Handle::current(),
             wake,
@@ -264,10 +274,25 @@ impl Admission {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// Whether [`Admission::close`] was called.
+    /// Takes no new requests while `paused`; those that wait or run go on. Does not undo [`Admission::close`].
+    pub fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+    }
+
+    /// Whether no new requests are taken, for whichever reason.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.refuse_when_closed().is_err()
+    }
+
+    fn refuse_when_closed(&self) -> Result<(), Rejection> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Rejection::ShuttingDown { retry_after: RESTART_TIME });
+        }
+        if self.paused.load(Ordering::Acquire) {
+            return Err(Rejection::Paused { retry_after: RESTART_TIME });
+        }
+        Ok(())
     }
 
     /// Requests that wait or run, of all models.
@@ -330,6 +355,7 @@ impl Admission {
     /// Hands free slots of a model to those who wait for it. Called when a slot became free or an instance ready.
     pub fn dispatch(&self, model: &ModelName) {
         let Some(queue) = self.queue(model) else { return };
+        queue.ready.notify_waiters();
         let mut spare = None;
         {
             let mut state = queue.lock();

@@ -58,6 +58,12 @@ pub enum Rejection {
         /// Its name.
         model: ModelName,
     },
+    /// An operator has let the server drain.
+    #[error("the server takes no requests at present, an operator lets it drain; try again in {} s", .retry_after.as_secs())]
+    Paused {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// The server takes nothing new.
     #[error("the server is shutting down; try again in {} s, or ask another one", .retry_after.as_secs())]
     ShuttingDown {
@@ -77,6 +83,7 @@ impl Rejection {
             Self::CannotLoad { .. } => "model_load_failed",
             Self::Quarantined { .. } => "request_quarantined",
             Self::Removed { .. } => "model_removed",
+            Self::Paused { .. } => "draining",
             Self::ShuttingDown { .. } => "shutting_down",
         }
     }
@@ -90,6 +97,7 @@ impl Rejection {
             | Self::Deadline { retry_after, .. }
             | Self::CannotLoad { retry_after, .. }
             | Self::Quarantined { retry_after }
+            | Self::Paused { retry_after }
             | Self::ShuttingDown { retry_after } => Some(*retry_after),
             Self::Removed { .. } => None,
         }

@@ -170,9 +170,7 @@ impl Admission {
         request: &GenerationRequest,
         now: Timestamp,
     ) -> Result<(), Rejection> {
-        if self.is_closed() {
-            return Err(Rejection::ShuttingDown { retry_after: RESTART_TIME });
-        }
+        self.refuse_when_closed()?;
         if state.removed {
             return Err(Rejection::Removed { model: queue.name.clone() });
         }

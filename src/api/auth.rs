@@ -142,12 +142,8 @@ impl Visit<'_> {
         timeout: Option<Duration>,
     ) -> Result<Arrival, ApiError> {
         let mut arrival = Arrival::new(self.arrived, self.id.to_str().unwrap_or_default());
+        self.allows(model)?;
         if let Some(key) = &self.key {
-            if !self.may_use(model) {
-                key.rejected("model_not_allowed");
-                let (key, model) = (key.policy.name.to_string(), model.to_string());
-                return Err(ApiError::Forbidden(Forbidden::Model { key, model }));
-            }
             arrival.pass = Some(Arc::new(key.enter(tokens)?));
             let (weight, priority) = (key.policy.weight, key.policy.priority);
             arrival.claim = Claim { flow: Some(key.policy.name.clone()), weight, priority };
@@ -157,6 +153,22 @@ impl Visit<'_> {
             Some(Deadline { at, timeout })
         });
         Ok(arrival)
+    }
+
+    /// Refuses a model that the key may not ask for.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Forbidden`], with both.
+    pub fn allows(&self, model: &ModelName) -> Result<(), ApiError> {
+        match &self.key {
+            Some(key) if !self.may_use(model) => {
+                key.rejected("model_not_allowed");
+                let (key, model) = (key.policy.name.to_string(), model.to_string());
+                Err(ApiError::Forbidden(Forbidden::Model { key, model }))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the key may ask for a model.
@@ -170,17 +182,22 @@ impl Visit<'_> {
 /// About how many tokens a prompt has.
 #[must_use]
 pub fn prompt_tokens(prompt: &Prompt) -> u64 {
-    match prompt {
-        Prompt::Text(text) => text.len() as u64 / BYTES_PER_TOKEN + 1,
-        Prompt::Tokens(tokens) => tokens.len() as u64,
-    }
+    let (bytes, tokens) = prompt.extent();
+    bytes as u64 / BYTES_PER_TOKEN + tokens as u64 + 1
 }
 
-/// About how many tokens a request takes of its key's limit: its prompt, and for each choice the most that it asks for.
+/// About how many tokens requests take of their key's limit: their prompts, those of choices of the same prompt once, and the
+/// most that each asks for.
 #[must_use]
-pub fn request_tokens(request: &GenerationRequest, choices: u32) -> u64 {
-    let answer = request.max_tokens.map_or(GUESSED_ANSWER_TOKENS, u64::from);
-    prompt_tokens(&request.prompt).saturating_add(answer.saturating_mul(choices.into()))
+pub fn tokens(requests: impl Iterator<Item = GenerationRequest>) -> u64 {
+    let mut last = None;
+    requests.fold(0, |sum: u64, request| {
+        let answer = request.max_tokens.map_or(GUESSED_ANSWER_TOKENS, u64::from);
+        let new = last.as_ref() != Some(&request.prompt);
+        let prompt = if new { prompt_tokens(&request.prompt) } else { 0 };
+        last = Some(request.prompt);
+        sum.saturating_add(prompt).saturating_add(answer)
+    })
 }
 
 #[cfg(test)]
@@ -208,8 +225,9 @@ mod tests {
         let request =
             |prompt: Prompt, max_tokens| GenerationRequest { max_tokens, ..GenerationRequest::new(prompt) };
         let text = Prompt::Text("x".repeat(40));
-        assert_eq!(request_tokens(&request(text.clone(), Some(10)), 3), 11 + 30);
-        assert_eq!(request_tokens(&request(text, None), 1), 11 + 256);
-        assert_eq!(request_tokens(&request(Prompt::Tokens(vec![1; 7]), Some(1)), 1), 8);
+        let three = [(); 3].map(|()| request(text.clone(), Some(10)));
+        assert_eq!(tokens(three.into_iter()), 11 + 30);
+        assert_eq!(tokens([request(text, None)].into_iter()), 11 + 256);
+        assert_eq!(tokens([request(Prompt::Tokens(vec![1; 7]), Some(1))].into_iter()), 8 + 1);
     }
 }

@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 
 use super::error::ApiError;
 use super::response::Answer;
-use crate::admission::{Admission, Arrival, Flight, Served};
+use crate::admission::{Admission, Arrival, Flight, Pace, Served};
 use crate::generation::{Event, GenerationRequest, Usage};
 use crate::units::ModelName;
 
@@ -20,10 +20,12 @@ pub struct Choices {
     /// Who is asked first next time, so that none waits for the others.
     next: usize,
     served: Served,
+    /// How each went, as far as its events were taken.
+    paces: Vec<Pace>,
 }
 
 impl Choices {
-    /// Waits until each request has a slot and its prompt was accepted, so that a request that cannot be served has
+    /// Waits until each request, of which `per_prompt` follow each other, has a slot and its prompt was accepted, so that a request that cannot be served has
     /// the right status, streamed or not.
     ///
     /// # Errors
@@ -33,13 +35,20 @@ impl Choices {
         admission: &Arc<Admission>,
         model: &ModelName,
         requests: Vec<(GenerationRequest, Arrival)>,
+        per_prompt: usize,
     ) -> Result<Self, ApiError> {
+        let several = requests.len() > per_prompt;
+        let field = |index: usize| several.then(|| format!("prompt[{}]", index / per_prompt));
         // All at once: one after the other, each would queue anew behind everybody else.
-        let begun = requests.into_iter().map(|(request, arrival)| begin(admission, model, request, arrival));
+        let begun = requests.into_iter().enumerate().map(|(index, (request, arrival))| {
+            let begun = begin(admission, model, request, arrival);
+            async move { begun.await.map_err(|error| error.of_prompt(field(index))) }
+        });
         let flights = try_join_all(begun).await?;
         let first = flights.first().expect("a request has at least one choice");
         let served = first.served().expect("it has started").clone();
-        Ok(Self { flights: flights.into_iter().map(Some).collect(), next: 0, served })
+        let paces = vec![Pace::default(); flights.len()];
+        Ok(Self { flights: flights.into_iter().map(Some).collect(), next: 0, served, paces })
     }
 
     /// Who began to serve the first of them.
@@ -54,6 +63,12 @@ impl Choices {
         self.flights.len()
     }
 
+    /// How one of them went, as far as its events were taken.
+    #[must_use]
+    pub fn pace(&self, index: usize) -> Pace {
+        self.paces[index]
+    }
+
     /// The next event of any, with its index; `None` when all have ended.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<(usize, Event)>> {
         let count = self.flights.len();
@@ -64,6 +79,7 @@ impl Choices {
                 waiting = true;
                 continue;
             };
+            self.paces[index] = flight.pace();
             if matches!(event, Event::Finished { .. } | Event::Failed(_)) {
                 self.flights[index] = None;
             }
@@ -73,17 +89,17 @@ impl Choices {
         if waiting { Poll::Pending } else { Poll::Ready(None) }
     }
 
-    /// Waits for the whole answers, in order.
+    /// Waits for the whole answers, in order, and tells how long they took.
     ///
     /// # Errors
     ///
     /// The first failure of any.
-    pub async fn collect(mut self) -> Result<Vec<Answer>, ApiError> {
+    pub async fn collect(mut self) -> Result<(Vec<Answer>, Vec<Pace>), ApiError> {
         let mut answers: Vec<Answer> = self.flights.iter().map(|_| Answer::default()).collect();
         while let Some((index, event)) = std::future::poll_fn(|context| self.poll_next(context)).await {
             answers[index].take(event)?;
         }
-        Ok(answers)
+        Ok((answers, self.paces))
     }
 }
 
@@ -100,14 +116,20 @@ async fn begin(
     }
 }
 
-/// The counts of a request: its prompt once, as the choice that had to compute the most of it found it, and all that
-/// was generated.
+/// The counts of a request, of which `per_prompt` choices follow each other: each prompt once, as the choice that had to
+/// compute the most of it found it, and all that was generated.
 #[must_use]
-pub fn total(usages: impl IntoIterator<Item = Usage>) -> Usage {
+pub fn total(usages: &[Usage], per_prompt: usize) -> Usage {
     let add = |sum: Usage, next: Usage| Usage {
         prompt_tokens: sum.prompt_tokens.max(next.prompt_tokens),
         cached_tokens: sum.cached_tokens.min(next.cached_tokens),
         completion_tokens: sum.completion_tokens.saturating_add(next.completion_tokens),
     };
-    usages.into_iter().reduce(add).unwrap_or_default()
+    let of_prompts = usages.chunks(per_prompt).filter_map(|choices| choices.iter().copied().reduce(add));
+    let sum = |sum: Usage, next: Usage| Usage {
+        prompt_tokens: sum.prompt_tokens.saturating_add(next.prompt_tokens),
+        cached_tokens: sum.cached_tokens.saturating_add(next.cached_tokens),
+        completion_tokens: sum.completion_tokens.saturating_add(next.completion_tokens),
+    };
+    of_prompts.reduce(sum).unwrap_or_default()
 }

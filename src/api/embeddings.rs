@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -13,14 +15,15 @@ use serde_json::{Map, Value};
 use super::auth::prompt_tokens;
 use super::body;
 use super::error::ApiError;
-use super::request::{find_model, refuse_pooling, timeout};
+use super::request::{Makes, find_model, refuse_others, timeout};
 use crate::admission::{Admission, Arrival, Served};
 use crate::catalog::{Catalog, CatalogModel};
-use crate::generation::{Event, GenerationRequest, Prompt, Token};
+use crate::generation::{Event, GenerationRequest, Prompt, Token, normalize};
+use crate::policy::Pooling;
 use crate::units::ModelName;
 
 /// The most texts of a request: more would only wait behind each other, and 2,048 is what OpenAI takes.
-const MAX_INPUTS: usize = 2048;
+pub(super) const MAX_INPUTS: usize = 2048;
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "expected a string, an array of strings, token ids or arrays of token ids")]
@@ -44,6 +47,7 @@ struct RawRequest {
 pub(super) struct Job<'catalog> {
     model: &'catalog CatalogModel,
     inputs: Vec<Prompt>,
+    form: Form,
     /// How long the client gives it.
     pub(super) timeout: Option<Duration>,
 }
@@ -59,6 +63,62 @@ impl Job<'_> {
     }
 }
 
+/// How a vector is sent.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    /// Only so many of its first numbers, scaled to length 1.
+    dimensions: Option<usize>,
+    base64: bool,
+}
+
+impl Form {
+    fn read(raw: &RawRequest, model: &CatalogModel) -> Result<Self, ApiError> {
+        let base64 = match raw.encoding_format.as_deref() {
+            None | Some("float") => false,
+            Some("base64") => true,
+            Some(other) => {
+                let message = format!(
+                    "encoding_format: expected \"float\" or \"base64\", got {:?}",
+                    other.chars().take(64).collect::<String>()
+                );
+                return Err(ApiError::invalid("encoding_format", message));
+            }
+        };
+        let Some(dimensions) = raw.dimensions else { return Ok(Self { dimensions: None, base64 }) };
+        if model.policy.engine.pooling == Some(Pooling::Rank) {
+            let message = "dimensions: this model makes scores, which cannot be shortened; leave it out";
+            return Err(ApiError::invalid("dimensions", message));
+        }
+        let most = model.facts.embedding_length;
+        if !(1..=most).contains(&dimensions) {
+            let message = format!("dimensions: expected a whole number from 1 to {most}, got {dimensions}");
+            return Err(ApiError::invalid("dimensions", message));
+        }
+        Ok(Self { dimensions: Some(dimensions as usize), base64 })
+    }
+
+    fn vector(self, mut values: Vec<f32>) -> Vector {
+        if let Some(dimensions) = self.dimensions {
+            values.truncate(dimensions);
+            normalize(&mut values);
+        }
+        if self.base64 {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            return Vector::Base64(STANDARD.encode(bytes));
+        }
+        Vector::Floats(values)
+    }
+}
+
+/// A vector as it is sent.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+enum Vector {
+    Floats(Vec<f32>),
+    /// Of numbers of four bytes, little-endian.
+    Base64(String),
+}
+
 /// The answer, in OpenAI's shape.
 #[derive(Debug, Serialize)]
 pub(super) struct Answer<'catalog> {
@@ -72,13 +132,22 @@ pub(super) struct Answer<'catalog> {
 struct Embedding {
     object: &'static str,
     index: usize,
-    embedding: Vec<f32>,
+    embedding: Vector,
 }
 
-#[derive(Debug, Serialize)]
-struct TextUsage {
+/// Tokens counted where nothing is generated.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct TextUsage {
     prompt_tokens: u64,
     total_tokens: u64,
+}
+
+impl TextUsage {
+    /// The sum of those of each text.
+    pub(super) fn of(tokens: impl Iterator<Item = u32>) -> Self {
+        let sum = tokens.map(u64::from).sum();
+        Self { prompt_tokens: sum, total_tokens: sum }
+    }
 }
 
 /// Reads the body of a request.
@@ -90,14 +159,8 @@ pub(super) fn read<'catalog>(bytes: &[u8], catalog: &'catalog Catalog) -> Result
     let object: Map<String, Value> = body::parse(bytes)?;
     let raw: RawRequest = body::from_object(&object)?;
     let model = find_model(&raw.model, catalog)?;
-    refuse_pooling(model, false)?;
-    if raw.encoding_format.is_some_and(|format| format != "float") {
-        return Err(ApiError::invalid("encoding_format", "encoding_format: only \"float\" is supported"));
-    }
-    if raw.dimensions.is_some() {
-        let message = "dimensions: this server does not shorten vectors; leave it out";
-        return Err(ApiError::invalid("dimensions", message));
-    }
+    refuse_others(model, Makes::Vectors)?;
+    let form = Form::read(&raw, model)?;
     let inputs: Vec<Prompt> = match raw.input {
         None => Vec::new(),
         Some(RawInput::Text(text)) => vec![Prompt::Text(text)],
@@ -110,7 +173,7 @@ pub(super) fn read<'catalog>(bytes: &[u8], catalog: &'catalog Catalog) -> Result
         let message = format!("input: expected 1 to {MAX_INPUTS} texts, got {}", inputs.len());
         return Err(ApiError::invalid("input", message));
     }
-    Ok(Job { model, inputs, timeout: timeout(object.get("timeout"))? })
+    Ok(Job { model, inputs, form, timeout: timeout(object.get("timeout"))? })
 }
 
 /// The answer, and who made the first of its vectors.
@@ -123,26 +186,55 @@ pub(super) async fn embed<'catalog>(
     job: Job<'catalog>,
     arrival: &Arrival,
 ) -> Result<(Answer<'catalog>, Served), ApiError> {
-    let (model, slots) = (job.model, job.model.policy.slots as usize);
-    let texts = job.inputs.into_iter().enumerate();
-    let made = texts.map(|(index, prompt)| one(admission, model, index, prompt, arrival.clone()));
-    let made: Vec<(Vec<f32>, u32, Served)> = stream::iter(made).buffered(slots).try_collect().await?;
-    let served = made[0].2.clone();
-    let tokens = made.iter().map(|(_, tokens, _)| u64::from(*tokens)).sum();
-    let vectors = made.into_iter().enumerate();
-    let data = vectors.map(|(index, (embedding, ..))| Embedding { object: "embedding", index, embedding });
-    let usage = TextUsage { prompt_tokens: tokens, total_tokens: tokens };
+    let Job { model, inputs, form, .. } = job;
+    let made = vectors(admission, model, inputs, "input", arrival).await?;
+    let served = made[0].served.clone();
+    let usage = TextUsage::of(made.iter().map(|text| text.tokens));
+    let data = made.into_iter().enumerate().map(|(index, text)| Embedding {
+        object: "embedding",
+        index,
+        embedding: form.vector(text.values),
+    });
     Ok((Answer { object: "list", data: data.collect(), model: model.policy.name.as_str(), usage }, served))
 }
 
-/// One text's vector and its tokens.
+/// What became of one text.
+pub(super) struct Text {
+    /// Its vector, or its scores.
+    pub values: Vec<f32>,
+    /// Its tokens.
+    pub tokens: u32,
+    /// Who served it.
+    pub served: Served,
+}
+
+/// What becomes of texts, in their order. `field` is what the client calls them.
+///
+/// # Errors
+///
+/// The first refusal or failure of any text.
+pub(super) async fn vectors(
+    admission: &Arc<Admission>,
+    model: &CatalogModel,
+    texts: Vec<Prompt>,
+    field: &str,
+    arrival: &Arrival,
+) -> Result<Vec<Text>, ApiError> {
+    let texts = texts.into_iter().enumerate();
+    let made = texts.map(|(index, prompt)| {
+        let (field, arrival) = (format!("{field}[{index}]"), arrival.clone());
+        one(admission, model, field, prompt, arrival)
+    });
+    stream::iter(made).buffered(model.policy.slots as usize).try_collect().await
+}
+
 async fn one(
     admission: &Arc<Admission>,
     model: &CatalogModel,
-    index: usize,
+    field: String,
     prompt: Prompt,
     arrival: Arrival,
-) -> Result<(Vec<f32>, u32, Served), ApiError> {
+) -> Result<Text, ApiError> {
     let request = GenerationRequest { max_tokens: Some(1), ..GenerationRequest::new(prompt) };
     let mut flight = admission.submit(&model.policy.name, request, arrival).await?;
     let mut values = Vec::new();
@@ -151,13 +243,26 @@ async fn one(
             Event::Embedding(made) => values = made,
             Event::Finished { usage, .. } => {
                 let served = flight.served().expect("it has started").clone();
-                return Ok((values, usage.prompt_tokens, served));
+                return Ok(Text { values, tokens: usage.prompt_tokens, served });
             }
-            Event::Failed(error) => {
-                let field = format!("input[{index}]");
-                return Err(ApiError::Text { field, error });
-            }
-            Event::Started { .. } | Event::Token { .. } => {}
+            Event::Failed(error) => return Err(ApiError::Text { field, error }),
+            Event::Started { .. } | Event::Cached { .. } | Event::Token { .. } => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_are_shortened_to_length_one_and_written_as_asked() {
+        let check = |dimensions, base64, expected: &str| {
+            let vector = Form { dimensions, base64 }.vector(vec![0.6, 0.0, 0.8]);
+            assert_eq!(serde_json::to_string(&vector).unwrap(), expected);
+        };
+        check(None, false, "[0.6,0.0,0.8]");
+        check(Some(2), false, "[1.0,0.0]");
+        check(Some(1), true, "\"AACAPw==\"");
     }
 }

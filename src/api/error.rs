@@ -8,10 +8,11 @@ use serde::Serialize;
 use warp::reply::{Reply, Response};
 
 use super::auth::{BadKey, Forbidden};
-use crate::admission::{RESTART_TIME, Rejection};
+use crate::admission::{AskError, RESTART_TIME, Rejection};
 use crate::chat::ChatError;
 use crate::generation::GenerationError;
 use crate::keys::limits::Exceeded;
+use crate::operator::Refusal;
 
 /// What went wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,9 +54,20 @@ pub enum ApiError {
         path: String,
         /// The method used.
         method: String,
-        /// The method to use.
-        allowed: &'static str,
+        /// The methods to use.
+        allowed: String,
     },
+    /// Only operators may do that, and no key says that this is one.
+    #[error(
+        "this changes the server and needs a key for operators; without one only GET is answered under /admin"
+    )]
+    AdminKeyRequired,
+    /// The controller has ended, and the server with it soon.
+    #[error("the server is shutting down and follows no orders any more")]
+    NoController,
+    /// A policy is not followed.
+    #[error(transparent)]
+    Policy(Refusal),
     /// More than the policy's `max_body_bytes`.
     #[error("the body is larger than {limit} bytes, the server's max_body_bytes")]
     BodyTooLarge {
@@ -96,6 +108,22 @@ impl ApiError {
         Self::Invalid { param: Some(param.into()), message: message.into() }
     }
 
+    /// What an engine says of a prompt is about this field, if it is one of several.
+    pub fn of_prompt(self, field: Option<String>) -> Self {
+        match (self, field) {
+            (Self::Generation(error), Some(field)) if error.is_about_the_prompt() => {
+                Self::Text { field, error }
+            }
+            (error, _) => error,
+        }
+    }
+
+    /// A worker answered something else than it was asked.
+    pub fn foreign_reply() -> Self {
+        let reason = "the worker answered another question".to_owned();
+        Self::Generation(GenerationError::Lost { interruptions: 0, reason })
+    }
+
     /// Status and code: the one place where errors become HTTP.
     #[must_use]
     pub const fn status(&self) -> (StatusCode, &'static str) {
@@ -105,6 +133,14 @@ impl ApiError {
             Self::BrokenModel { .. } => (StatusCode::SERVICE_UNAVAILABLE, "model_broken"),
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::AdminKeyRequired => (StatusCode::FORBIDDEN, "admin_key_required"),
+            Self::NoController | Self::Policy(Refusal::ShuttingDown) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "shutting_down")
+            }
+            Self::Policy(Refusal::Invalid { .. }) => (StatusCode::BAD_REQUEST, "invalid_policy"),
+            Self::Policy(Refusal::NotWritable(_) | Refusal::NotWritten(_)) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "policy_not_written")
+            }
             Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::BodyTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
             Self::BadKey(_) => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
@@ -119,6 +155,7 @@ impl ApiError {
                 // Not a 5xx: clients repeat those by themselves, and nothing would change.
                 Rejection::Quarantined { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "request_quarantined"),
                 Rejection::Removed { .. } => (StatusCode::NOT_FOUND, "model_not_found"),
+                Rejection::Paused { .. } => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
                 Rejection::ShuttingDown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             },
             Self::Generation(error) | Self::Text { error, .. } => match error {
@@ -128,6 +165,8 @@ impl ApiError {
                     (StatusCode::BAD_REQUEST, "context_length_exceeded")
                 }
                 GenerationError::PromptEmpty
+                | GenerationError::NoInfill
+                | GenerationError::ReplyTooLarge { .. }
                 | GenerationError::UnknownToken { .. }
                 | GenerationError::Grammar { .. } => (StatusCode::BAD_REQUEST, "invalid_request"),
                 GenerationError::Lost { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "engine_error"),
@@ -147,20 +186,17 @@ impl ApiError {
             Self::Text { field, .. } | Self::Generation(GenerationError::Grammar { field, .. }) => {
                 Some(field)
             }
-            Self::Generation(GenerationError::UnknownToken { place, .. }) if place == "logit_bias" => {
-                Some("logit_bias")
+            Self::Generation(GenerationError::UnknownToken { place, .. })
+                if matches!(place.as_str(), "logit_bias" | "tokens") =>
+            {
+                Some(place)
             }
             Self::Invalid { param, .. } => param.as_deref(),
             Self::UnknownModel { .. }
             | Self::BrokenModel { .. }
-            | Self::Forbidden(Forbidden::Model { .. }) => Some("model"),
-            Self::Generation(
-                GenerationError::PromptTooLong { .. }
-                | GenerationError::TextTooLong { .. }
-                | GenerationError::PromptTooLarge { .. }
-                | GenerationError::PromptEmpty
-                | GenerationError::UnknownToken { .. },
-            ) => Some(prompt_field),
+            | Self::Forbidden(Forbidden::Model { .. })
+            | Self::Generation(GenerationError::NoInfill) => Some("model"),
+            Self::Generation(error) if error.is_about_the_prompt() => Some(prompt_field),
             _ => None,
         }
     }
@@ -198,10 +234,21 @@ impl ApiError {
         if let Self::BadKey(_) = self {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Self::MethodNotAllowed { allowed, .. } = self {
-            headers.insert(http::header::ALLOW, HeaderValue::from_static(allowed));
+        if let Self::MethodNotAllowed { allowed, .. } = self
+            && let Ok(allowed) = HeaderValue::from_str(allowed)
+        {
+            headers.insert(http::header::ALLOW, allowed);
         }
         response
+    }
+}
+
+impl From<AskError> for ApiError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Rejected(rejection) => rejection.into(),
+            AskError::Failed(error) => error.into(),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! A handler parses, submits to admission, and passes on what the engine tells. It holds no state between
 //! requests.
 
+mod admin;
 mod auth;
 mod body;
 mod choices;
@@ -13,37 +14,49 @@ mod error;
 mod headers;
 pub mod listen;
 mod logprobs;
+mod models;
+mod native;
 mod patience;
+mod props;
 mod request;
+mod rerank;
 mod response;
+mod routes;
 mod start;
 mod stream;
+mod timings;
+mod tokens;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Buf;
+use bytes::{Buf, BytesMut};
 use futures_util::Stream;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 use metrics::counter;
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde_json::json;
 use uuid::Uuid;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
 use warp::reply::{Reply, Response};
 
-use crate::admission::{Admission, Served};
+use crate::admission::{Admission, Arrival, Served};
 use crate::keys::Keyring;
 use crate::policy::ServerPolicy;
 use crate::pool::Pool;
 use crate::telemetry;
-use auth::{Access, Visit};
+use admin::admin_allowed;
+pub use admin::{AdminAccess, Operation};
+use auth::Visit;
 use error::ApiError;
-use request::Shape;
+use request::{Job, Shape, Target};
+use response::Heading;
+use routes::{Endpoint, Found};
 use start::Start;
+use stream::EventStream;
+use timings::Timings;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const INSTANCE: HeaderName = HeaderName::from_static("x-modelpool-instance");
@@ -63,80 +76,62 @@ pub struct Api {
     pub keys: Arc<Keyring>,
     /// How to serve: sizes, and who may read the metrics.
     pub policy: ServerPolicy,
+    /// What operators see and do.
+    pub operation: Operation,
 }
-
-/// What can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Endpoint {
-    Health,
-    Models,
-    Metrics,
-    Embed,
-    Generate(Shape),
-}
-
-impl Endpoint {
-    /// Who may use it.
-    const fn access(self, policy: &ServerPolicy) -> Access {
-        match self {
-            Self::Health => Access::Open,
-            Self::Metrics if !policy.metrics_require_key => Access::Open,
-            Self::Metrics | Self::Models | Self::Embed | Self::Generate(_) => Access::User,
-        }
-    }
-}
-
-/// All paths with their methods; nothing else is served.
-const ROUTES: [(&str, &str, Endpoint); 6] = [
-    ("/health", "GET", Endpoint::Health),
-    ("/metrics", "GET", Endpoint::Metrics),
-    ("/v1/models", "GET", Endpoint::Models),
-    ("/v1/chat/completions", "POST", Endpoint::Generate(Shape::Chat)),
-    ("/v1/completions", "POST", Endpoint::Generate(Shape::Completion)),
-    ("/v1/embeddings", "POST", Endpoint::Embed),
-];
 
 /// The warp filter that answers every request.
 pub fn routes(api: Arc<Api>) -> BoxedFilter<(Response,)> {
     warp::method()
         .and(warp::path::full())
+        .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
-        .then(move |method: Method, path: FullPath, headers: HeaderMap, body| {
+        .then(move |method: Method, path: FullPath, query: String, headers: HeaderMap, body| {
             let api = Arc::clone(&api);
-            async move { api.respond(&method, path.as_str(), &headers, body).await }
+            async move { api.respond(&method, path.as_str(), &query, &headers, body).await }
         })
         .boxed()
 }
 
 impl Api {
-    async fn respond<S, B>(&self, method: &Method, path: &str, headers: &HeaderMap, body: S) -> Response
+    async fn respond<S, B>(
+        &self,
+        method: &Method,
+        path: &str,
+        query: &str,
+        headers: &HeaderMap,
+        body: S,
+    ) -> Response
     where
         S: Stream<Item = Result<B, warp::Error>>,
         B: Buf,
     {
         let arrived = Instant::now();
         let id = request_id(headers);
-        let route = ROUTES.iter().find(|(known, _, _)| *known == path);
         let mut visit = Visit { arrived, id: &id, headers, key: None };
-        let answer = match find_endpoint(route, method, path) {
-            Ok(endpoint) => match self.caller(endpoint.access(&self.policy), headers) {
+        let route = routes::find(method, path);
+        let prompt_field = match &route {
+            Ok(Found { endpoint: Endpoint::Generate(shape), .. }) => shape.prompt_field(),
+            Ok(Found { endpoint: Endpoint::Native(path), .. }) => path.prompt_field(),
+            _ => "",
+        };
+        let answer = match route {
+            Ok(found) => match self.caller(found.endpoint.access(&self.policy), headers) {
                 Ok(key) => {
                     visit.key = key;
-                    self.serve(endpoint, &visit, body).await
+                    self.answer(&found, method, Target::of(query), &visit, body).await
                 }
                 Err(error) => Err(error),
             },
             Err(error) => Err(error),
         };
-        let prompt_field =
-            if let Some((_, _, Endpoint::Generate(shape))) = route { shape.prompt_field() } else { "" };
         let mut response = answer.unwrap_or_else(|error| {
             tracing::debug!(request = ?id, path, %error, "refused");
             error.response(prompt_field)
         });
         // Only known paths become labels: clients can choose others freely.
-        let label = route.map_or("other", |(known, _, _)| known);
+        let label = routes::pattern(path).unwrap_or("other");
         let status = response.status().as_u16().to_string();
         counter!(telemetry::HTTP_RESPONSES, "path" => label, "status" => status).increment(1);
         if let Some(key) = &visit.key {
@@ -147,57 +142,48 @@ impl Api {
         response
     }
 
-    async fn serve<S, B>(&self, endpoint: Endpoint, visit: &Visit<'_>, body: S) -> Result<Response, ApiError>
+    async fn answer<S, B>(
+        &self,
+        found: &Found<'_>,
+        method: &Method,
+        target: Target<'_>,
+        visit: &Visit<'_>,
+        body: S,
+    ) -> Result<Response, ApiError>
     where
         S: Stream<Item = Result<B, warp::Error>>,
         B: Buf,
     {
-        match endpoint {
+        match found.endpoint {
             Endpoint::Health => Ok(self.health()),
             Endpoint::Models => Ok(self.models(visit)),
+            Endpoint::Model => self.model(&found.parameter, visit),
             Endpoint::Metrics => Ok(self.render_metrics()),
-            Endpoint::Embed => self.embed(body, visit).await,
-            Endpoint::Generate(shape) => self.generate(shape, body, visit).await,
+            Endpoint::Embed => self.embed(&self.read(body).await?, visit).await,
+            Endpoint::Rerank => self.rerank(&self.read(body).await?, visit).await,
+            Endpoint::Tokenize => self.tokenize(&self.read(body).await?, target, visit).await,
+            Endpoint::Detokenize => self.detokenize(&self.read(body).await?, target, visit).await,
+            Endpoint::ApplyTemplate => self.apply_template(&self.read(body).await?, target, visit),
+            Endpoint::Props => self.props(target),
+            Endpoint::Slots => self.slots(target),
+            Endpoint::Admin(admin) => {
+                // Who has a key has an operator's.
+                if visit.key.is_none() {
+                    admin_allowed(self.operation.access, method)?;
+                }
+                self.administer(admin, &self.read(body).await?, target).await
+            }
+            Endpoint::Native(path) => self.native(path, &self.read(body).await?, target, visit).await,
+            Endpoint::Generate(shape) => self.generate(shape, &self.read(body).await?, visit).await,
         }
     }
 
-    /// Healthy while it takes requests, whether or not anything is loaded.
-    fn health(&self) -> Response {
-        let snapshot = self.pool.load();
-        let served = snapshot.catalog.models.iter().map(|model| {
-            let name = &model.policy.name;
-            let condition = self.admission.condition(name);
-            let crash_loop = condition.as_ref().is_some_and(|condition| condition.crash_loop);
-            let mut state = json!({
-                "status": if crash_loop { "crash_loop" } else { "ok" },
-                "ready_instances": snapshot.instances(name).len(),
-            });
-            if let Some(trouble) = condition.and_then(|condition| condition.trouble) {
-                state["last_failure"] = trouble.into();
-            }
-            (name.to_string(), state)
-        });
-        let broken = snapshot.catalog.broken.iter().map(|model| {
-            let state = json!({ "status": "broken", "ready_instances": 0, "last_failure": model.reason });
-            (model.name.to_string(), state)
-        });
-        let models: serde_json::Map<_, _> = served.chain(broken).collect();
-        let draining = self.admission.is_closed();
-        let (status, word) =
-            if draining { (StatusCode::SERVICE_UNAVAILABLE, "draining") } else { (StatusCode::OK, "ok") };
-        let body = json!({ "status": word, "version": env!("CARGO_PKG_VERSION"), "models": models });
-        warp::reply::with_status(warp::reply::json(&body), status).into_response()
-    }
-
-    /// Those that the key may ask for.
-    fn models(&self, visit: &Visit<'_>) -> Response {
-        let model =
-            |name: &str| json!({ "id": name, "object": "model", "created": 0, "owned_by": "modelpool" });
-        let snapshot = self.pool.load();
-        let names = snapshot.catalog.models.iter().map(|model| &model.policy.name);
-        let data: Vec<_> =
-            names.filter(|name| visit.may_use(name)).map(|name| model(name.as_str())).collect();
-        warp::reply::json(&json!({ "object": "list", "data": data })).into_response()
+    async fn read<S, B>(&self, body: S) -> Result<BytesMut, ApiError>
+    where
+        S: Stream<Item = Result<B, warp::Error>>,
+        B: Buf,
+    {
+        body::read(body, self.policy.max_body_bytes.0).await
     }
 
     fn render_metrics(&self) -> Response {
@@ -206,52 +192,75 @@ impl Api {
             .into_response()
     }
 
-    async fn embed<S, B>(&self, body: S, visit: &Visit<'_>) -> Result<Response, ApiError>
-    where
-        S: Stream<Item = Result<B, warp::Error>>,
-        B: Buf,
-    {
-        let bytes = body::read(body, self.policy.max_body_bytes.0).await?;
+    async fn embed(&self, bytes: &[u8], visit: &Visit<'_>) -> Result<Response, ApiError> {
         let catalog = Arc::clone(&self.pool.load().catalog);
-        let job = embeddings::read(&bytes, &catalog)?;
+        let job = embeddings::read(bytes, &catalog)?;
         let timeout = headers::timeout(job.timeout, false, visit.headers)?;
         let arrival = visit.arrive(job.model_name(), job.tokens(), timeout)?;
         let (answer, served) = embeddings::embed(&self.admission, job, &arrival).await?;
         Ok(served_by(warp::reply::json(&answer).into_response(), &served))
     }
 
-    async fn generate<S, B>(&self, shape: Shape, body: S, visit: &Visit<'_>) -> Result<Response, ApiError>
-    where
-        S: Stream<Item = Result<B, warp::Error>>,
-        B: Buf,
-    {
-        let bytes = body::read(body, self.policy.max_body_bytes.0).await?;
+    async fn rerank(&self, bytes: &[u8], visit: &Visit<'_>) -> Result<Response, ApiError> {
+        let catalog = Arc::clone(&self.pool.load().catalog);
+        let job = rerank::read(bytes, &catalog)?;
+        let timeout = headers::timeout(job.timeout, false, visit.headers)?;
+        let arrival = visit.arrive(job.model_name(), job.tokens(), timeout)?;
+        let (answer, served) = rerank::rerank(&self.admission, job, &arrival).await?;
+        Ok(served_by(warp::reply::json(&answer).into_response(), &served))
+    }
+
+    async fn generate(&self, shape: Shape, bytes: &[u8], visit: &Visit<'_>) -> Result<Response, ApiError> {
         // Not held while the request waits: a reload may put another catalog in its place.
         let catalog = Arc::clone(&self.pool.load().catalog);
-        let job = request::read(&bytes, shape, &catalog)?;
-        let model = &job.model.policy.name;
+        let job = request::read(bytes, shape, &catalog)?;
+        let (model, per_prompt) = (&job.model.policy.name, job.choices as usize);
         let timeout = headers::timeout(job.timeout, job.stream, visit.headers)?;
-        let arrival = visit.arrive(model, auth::request_tokens(&job.request, job.choices), timeout)?;
-        let start = Start::new(&self.admission, shape, &job, &arrival, self.policy.send_buffer_bytes);
+        let arrival = self.terms(visit.arrive(model, auth::tokens(job.requests()), timeout)?, job.stream);
+        let echoes = if job.echo { self.echoes(&job).await? } else { Vec::new() };
+        let field = shape.prompt_field();
+        let start = Start::new(&self.admission, model, job.requests(), per_prompt, field, &arrival);
+        let heading = heading(shape, &job);
         if job.stream {
-            return start.stream(job.include_usage).await;
+            let (include_usage, timings) = (job.include_usage, job.timings_per_token);
+            let make = move |choices| {
+                Box::pin(EventStream::new(choices, heading, include_usage, timings, &echoes)) as _
+            };
+            return start.stream(make).await;
         }
-        let (choices, heading) = start.begin().await?;
+        let choices = start.begin().await?;
         let served = choices.served().clone();
-        Ok(served_by(json_response(heading.whole(&choices.collect().await?)), &served))
+        let (mut answers, paces) = choices.collect().await?;
+        for (echo, answers) in echoes.iter().zip(answers.chunks_mut(per_prompt)) {
+            answers.iter_mut().for_each(|answer| answer.text.insert_str(0, echo));
+        }
+        let heading = heading.of(&served.instance.variant_name);
+        Ok(served_by(json_response(heading.whole(&answers, Timings::of_one(&paces))), &served))
+    }
+
+    /// Of a stream only so much is kept for a client that does not read it. An answer that is not streamed is taken as it
+    /// comes, and sent as a whole.
+    fn terms(&self, arrival: Arrival, streams: bool) -> Arrival {
+        let send_buffer_bytes = if streams { self.policy.send_buffer_bytes.0 } else { u64::MAX };
+        Arrival { send_buffer_bytes, ..arrival }
+    }
+
+    /// The texts of the prompts.
+    async fn echoes(&self, job: &Job<'_>) -> Result<Vec<String>, ApiError> {
+        let mut echoes = Vec::new();
+        for prompt in job.prompts() {
+            echoes.push(self.written(&job.model.policy.name, prompt).await?);
+        }
+        Ok(echoes)
     }
 }
 
-fn find_endpoint(
-    route: Option<&(&'static str, &'static str, Endpoint)>,
-    method: &Method,
-    path: &str,
-) -> Result<Endpoint, ApiError> {
-    let (_, allowed, endpoint) = route.ok_or_else(|| ApiError::NotFound { path: path.to_owned() })?;
-    if method == allowed || (method == Method::HEAD && *allowed == "GET") {
-        return Ok(*endpoint);
-    }
-    Err(ApiError::MethodNotAllowed { path: path.to_owned(), method: method.to_string(), allowed })
+/// Says who served.
+fn served_by(mut response: Response, served: &Served) -> Response {
+    let headers = response.headers_mut();
+    insert(headers, INSTANCE, &served.instance.id.to_string());
+    insert(headers, VARIANT, &served.instance.variant_name);
+    response
 }
 
 /// The client's own id, or a new one.
@@ -263,15 +272,23 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         .unwrap_or_else(|| HeaderValue::try_from(Uuid::new_v4().to_string()).expect("a UUID is ASCII"))
 }
 
-fn json_response(body: Vec<u8>) -> Response {
-    warp::reply::with_header(body, CONTENT_TYPE, "application/json").into_response()
+/// What the bodies share; who serves is not known yet.
+fn heading(shape: Shape, job: &Job<'_>) -> Heading {
+    let prefix = if shape == Shape::Chat { "chatcmpl" } else { "cmpl" };
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Heading {
+        shape,
+        id: format!("{prefix}-{}", Uuid::new_v4().simple()),
+        created: since_1970.as_secs(),
+        model: job.model.policy.name.to_string(),
+        fingerprint: String::new(),
+        logprobs: job.request.logprobs.is_some(),
+        per_prompt: job.choices as usize,
+    }
 }
 
-fn served_by(mut response: Response, served: &Served) -> Response {
-    let headers = response.headers_mut();
-    insert(headers, INSTANCE, &served.instance.id.to_string());
-    insert(headers, VARIANT, &served.instance.variant_name);
-    response
+fn json_response(body: Vec<u8>) -> Response {
+    warp::reply::with_header(body, CONTENT_TYPE, "application/json").into_response()
 }
 
 /// Variant names come from file names: what a header cannot hold is left out.

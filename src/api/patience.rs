@@ -16,7 +16,7 @@ use futures_util::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::error::ApiError;
-use super::stream::{EventStream, error_frame};
+use super::stream::error_frame;
 use crate::admission::{Admission, Outlook, Place};
 use crate::units::ModelName;
 
@@ -25,12 +25,14 @@ pub const HEAD_START: Duration = Duration::from_secs(1);
 /// The longest time without a byte.
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// The frames of an answer, as they come.
+pub type Frames = Pin<Box<dyn Stream<Item = Result<Bytes, Infallible>> + Send + Sync>>;
 /// A request that waits to be accepted.
-pub type Begun = Pin<Box<dyn Future<Output = Result<EventStream, ApiError>> + Send + Sync>>;
+pub type Begun = Pin<Box<dyn Future<Output = Result<Frames, ApiError>> + Send + Sync>>;
 
 enum State {
     Waits(Begun),
-    Goes(Box<EventStream>),
+    Goes(Frames),
     Ended,
 }
 
@@ -58,8 +60,8 @@ pub struct PatientStream {
 impl PatientStream {
     /// The stream of a request that was accepted.
     #[must_use]
-    pub fn going(stream: EventStream, subject: Subject, prompt_field: &'static str) -> Self {
-        Self::new(State::Goes(Box::new(stream)), subject, prompt_field, SILENCE)
+    pub fn going(stream: Frames, subject: Subject, prompt_field: &'static str) -> Self {
+        Self::new(State::Goes(stream), subject, prompt_field, SILENCE)
     }
 
     /// The stream of a request that has waited for a while already. Says so at once.
@@ -81,7 +83,7 @@ impl PatientStream {
             }
             match &mut self.state {
                 State::Waits(begun) => match ready!(begun.as_mut().poll(context)) {
-                    Ok(stream) => self.state = State::Goes(Box::new(stream)),
+                    Ok(stream) => self.state = State::Goes(stream),
                     Err(error) => {
                         tracing::debug!(model = %self.subject.model, %error, "refused after a wait");
                         self.last.push_back(error_frame(&error, self.prompt_field));
@@ -89,7 +91,7 @@ impl PatientStream {
                     }
                 },
                 State::Goes(stream) => {
-                    let Ok(frame) = ready!(Pin::new(stream).poll_next(context)).transpose();
+                    let Ok(frame) = ready!(stream.as_mut().poll_next(context)).transpose();
                     return Poll::Ready(frame);
                 }
                 State::Ended => return Poll::Ready(None),

@@ -6,7 +6,8 @@ use super::choices::total;
 use super::error::ApiError;
 use super::logprobs::{Logprobs, Offset};
 use super::request::Shape;
-use crate::generation::{Event, FinishReason, TokenLogprobs, Usage};
+use super::timings::Timings;
+use crate::generation::{Event, FinishReason, Token, TokenLogprobs, Usage};
 
 /// What all bodies of one answer share.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Heading {
     pub fingerprint: String,
     /// Whether the request asked for the probabilities of its tokens.
     pub logprobs: bool,
+    /// How many choices each prompt has.
+    pub per_prompt: usize,
 }
 
 /// Token counts as OpenAI writes them.
@@ -61,6 +64,8 @@ struct Body<'a> {
     choices: Vec<Choice<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<WireUsage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timings: Option<Timings>,
 }
 
 #[derive(Serialize)]
@@ -69,7 +74,7 @@ struct Choice<'a> {
     #[serde(flatten)]
     content: Content<'a>,
     logprobs: Option<Logprobs<'a>>,
-    finish_reason: Option<FinishReason>,
+    finish_reason: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -93,6 +98,8 @@ struct Delta<'a> {
 pub struct Answer {
     /// What was generated.
     pub text: String,
+    /// The tokens that belong to it.
+    pub tokens: Vec<Token>,
     /// The probability of each token, where the request asked for it.
     pub logprobs: Vec<TokenLogprobs>,
     /// Why it ended; `None` before.
@@ -109,8 +116,9 @@ impl Answer {
     /// The failure, if that is what it tells.
     pub fn take(&mut self, event: Event) -> Result<(), ApiError> {
         match event {
-            Event::Started { .. } | Event::Embedding(_) => {}
-            Event::Token { text, logprobs, .. } => {
+            Event::Started { .. } | Event::Cached { .. } | Event::Embedding(_) => {}
+            Event::Token { token, text, logprobs } => {
+                self.tokens.push(token);
                 self.text.push_str(&text);
                 self.logprobs.extend(logprobs.map(|logprobs| *logprobs));
             }
@@ -137,15 +145,23 @@ pub enum Part<'a> {
 }
 
 impl Heading {
+    /// The same, served by a variant.
+    #[must_use]
+    pub fn of(mut self, variant: &str) -> Self {
+        self.fingerprint = format!("fp_{variant}");
+        self
+    }
+
     /// The whole answer as JSON: all its choices, in order.
     #[must_use]
-    pub fn whole(&self, answers: &[Answer]) -> Vec<u8> {
+    pub fn whole(&self, answers: &[Answer], timings: Option<Timings>) -> Vec<u8> {
         let object = match self.shape {
             Shape::Chat => "chat.completion",
             Shape::Completion => "text_completion",
         };
         let choices = answers.iter().enumerate().map(|(index, answer)| self.choice(index, answer)).collect();
-        self.json(object, choices, Some(total(answers.iter().map(|answer| answer.usage))))
+        let usages: Vec<Usage> = answers.iter().map(|answer| answer.usage).collect();
+        self.json(object, choices, Some(total(&usages, self.per_prompt)), timings)
     }
 
     fn choice<'a>(&self, index: usize, answer: &'a Answer) -> Choice<'a> {
@@ -155,16 +171,22 @@ impl Heading {
         };
         let logprobs = || Logprobs::new(self.shape, &answer.logprobs, &mut Offset::default());
         let logprobs = self.logprobs.then(logprobs);
-        Choice { index, content, logprobs, finish_reason: answer.reason }
+        Choice { index, content, logprobs, finish_reason: answer.reason.map(FinishReason::name) }
     }
 
     /// One chunk of a stream as JSON. `offset` is where the choice's text is; a token's probability moves it.
     #[must_use]
-    pub fn chunk(&self, index: usize, part: Part<'_>, offset: &mut Offset) -> Vec<u8> {
+    pub fn chunk(
+        &self,
+        index: usize,
+        part: Part<'_>,
+        offset: &mut Offset,
+        timings: Option<Timings>,
+    ) -> Vec<u8> {
         let (text, logprobs, finish_reason) = match part {
             Part::Role => (Some(""), None, None),
             Part::Text(text, logprobs) => (Some(text), logprobs, None),
-            Part::Finish(reason) => (None, None, Some(reason)),
+            Part::Finish(reason) => (None, None, Some(reason.name())),
         };
         let role = matches!(part, Part::Role).then_some("assistant");
         let content = match self.shape {
@@ -172,13 +194,14 @@ impl Heading {
             Shape::Completion => Content::Text(text.unwrap_or_default()),
         };
         let logprobs = logprobs.map(|token| Logprobs::new(self.shape, std::slice::from_ref(token), offset));
-        self.json(self.chunk_object(), vec![Choice { index, content, logprobs, finish_reason }], None)
+        let choice = Choice { index, content, logprobs, finish_reason };
+        self.json(self.chunk_object(), vec![choice], None, timings)
     }
 
     /// The chunk of token counts, after the end. It has no choice.
     #[must_use]
     pub fn usage_chunk(&self, usage: Usage) -> Vec<u8> {
-        self.json(self.chunk_object(), Vec::new(), Some(usage))
+        self.json(self.chunk_object(), Vec::new(), Some(usage), None)
     }
 
     const fn chunk_object(&self) -> &'static str {
@@ -188,7 +211,13 @@ impl Heading {
         }
     }
 
-    fn json(&self, object: &'static str, choices: Vec<Choice<'_>>, usage: Option<Usage>) -> Vec<u8> {
+    fn json(
+        &self,
+        object: &'static str,
+        choices: Vec<Choice<'_>>,
+        usage: Option<Usage>,
+        timings: Option<Timings>,
+    ) -> Vec<u8> {
         let body = Body {
             id: &self.id,
             object,
@@ -197,6 +226,7 @@ impl Heading {
             system_fingerprint: &self.fingerprint,
             choices,
             usage: usage.map(WireUsage::from),
+            timings,
         };
         serde_json::to_vec(&body).expect("strings and numbers always serialize")
     }
@@ -208,12 +238,20 @@ mod tests {
     use crate::generation::TokenLogprob;
 
     fn heading(shape: Shape, logprobs: bool) -> Heading {
-        Heading { shape, id: "x-1".into(), created: 7, model: "m".into(), fingerprint: "fp".into(), logprobs }
+        Heading {
+            shape,
+            id: "x-1".into(),
+            created: 7,
+            model: "m".into(),
+            fingerprint: "fp".into(),
+            logprobs,
+            per_prompt: 2,
+        }
     }
 
     fn answer(text: &str, reason: FinishReason) -> Answer {
         let usage = Usage { prompt_tokens: 3, cached_tokens: 1, completion_tokens: 4 };
-        Answer { text: text.into(), logprobs: Vec::new(), reason: Some(reason), usage }
+        Answer { text: text.into(), reason: Some(reason), usage, ..Answer::default() }
     }
 
     fn check(json: &[u8], expected: &str) {
@@ -227,13 +265,13 @@ mod tests {
     #[test]
     fn answers_have_openais_shapes() {
         check(
-            &heading(Shape::Chat, false).whole(&[answer("hi", FinishReason::Stop)]),
+            &heading(Shape::Chat, false).whole(&[answer("hi", FinishReason::Stop)], None),
             &format!(
                 r#"chat.completion "choices":[{{"index":0,"message":{{"role":"assistant","content":"hi"}},"logprobs":null,"finish_reason":"stop"}}],{COUNTS}"#
             ),
         );
         check(
-            &heading(Shape::Completion, true).whole(&[answer("hi", FinishReason::Length)]),
+            &heading(Shape::Completion, true).whole(&[answer("hi", FinishReason::Length)], None),
             &format!(
                 r#"text_completion "choices":[{{"index":0,"text":"hi","logprobs":{{"tokens":[],"token_logprobs":[],"top_logprobs":[],"text_offset":[]}},"finish_reason":"length"}}],{COUNTS}"#
             ),
@@ -243,7 +281,7 @@ mod tests {
     #[test]
     fn all_choices_are_counted_and_their_prompt_once() {
         let json = heading(Shape::Completion, false)
-            .whole(&[answer("a", FinishReason::Stop), answer("b", FinishReason::Length)]);
+            .whole(&[answer("a", FinishReason::Stop), answer("b", FinishReason::Length)], None);
         check(
             &json,
             r#"text_completion "choices":[{"index":0,"text":"a","logprobs":null,"finish_reason":"stop"},{"index":1,"text":"b","logprobs":null,"finish_reason":"length"}],"usage":{"prompt_tokens":3,"completion_tokens":8,"total_tokens":11,"prompt_tokens_details":{"cached_tokens":1}}}"#,
@@ -269,7 +307,7 @@ mod tests {
                 r#""choices":[{"index":2,"delta":{},"logprobs":null,"finish_reason":"stop"}]}"#,
             ),
         ] {
-            check(&chat.chunk(2, part, &mut offset), &format!("chat.completion.chunk {rest}"));
+            check(&chat.chunk(2, part, &mut offset, None), &format!("chat.completion.chunk {rest}"));
         }
         let usage = answer("", FinishReason::Stop).usage;
         check(&chat.usage_chunk(usage), &format!(r#"chat.completion.chunk "choices":[],{COUNTS}"#));
@@ -281,7 +319,8 @@ mod tests {
         let mut chunk = |bytes: &[u8]| {
             let chosen = TokenLogprob { token: 1, bytes: bytes.to_vec(), logprob: -1.0 };
             let logprobs = TokenLogprobs { chosen, top: Vec::new() };
-            String::from_utf8(completion.chunk(0, Part::Text("", Some(&logprobs)), &mut offset)).unwrap()
+            String::from_utf8(completion.chunk(0, Part::Text("", Some(&logprobs)), &mut offset, None))
+                .unwrap()
         };
         assert!(chunk("\u{e9}x".as_bytes()).contains(r#""text_offset":[0]"#));
         assert!(chunk(b"y").contains(r#""text_offset":[2]"#));

@@ -1,53 +1,49 @@
 //! The start of a generation: its choices wait for their slots; a stream begins meanwhile if that takes long.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
-use uuid::Uuid;
 use warp::reply::{Reply, Response};
 
 use super::choices::Choices;
 use super::error::ApiError;
-use super::patience::{HEAD_START, PatientStream, Subject};
-use super::request::{Job, Shape};
-use super::response::Heading;
+use super::patience::{Frames, HEAD_START, PatientStream, Subject};
 use super::served_by;
-use super::stream::EventStream;
 use crate::admission::{Admission, Arrival, Place, Served};
 use crate::generation::GenerationRequest;
-use crate::units::{ByteCount, ModelName};
+use crate::units::ModelName;
 
 /// All that a generation needs to begin; nothing in it is borrowed, so that it can wait beside its own answer.
 pub struct Start {
     admission: Arc<Admission>,
-    shape: Shape,
     model: ModelName,
     /// Each choice's request.
     requests: Vec<(GenerationRequest, Arrival)>,
-    logprobs: bool,
+    /// Choices of each prompt.
+    per_prompt: usize,
+    /// What the client's endpoint calls its prompt, for errors.
+    prompt_field: &'static str,
 }
 
 impl Start {
-    /// The start of `job`. Of a stream at most `send_buffer` of each choice is kept for a client that does not read it.
+    /// The start of these requests, of which `per_prompt` have the same prompt, on the terms of `arrival`.
     #[must_use]
     pub fn new(
         admission: &Arc<Admission>,
-        shape: Shape,
-        job: &Job<'_>,
+        model: &ModelName,
+        requests: impl Iterator<Item = GenerationRequest>,
+        per_prompt: usize,
+        prompt_field: &'static str,
         arrival: &Arrival,
-        send_buffer: ByteCount,
     ) -> Self {
-        // An answer that is not streamed is taken as it comes, and sent as a whole.
-        let send_buffer_bytes = if job.stream { send_buffer.0 } else { u64::MAX };
-        let arrival = |_| Arrival { place: Place::default(), send_buffer_bytes, ..arrival.clone() };
-        let arrivals = (0..job.choices).map(arrival);
+        // Each stands in the queue for itself.
+        let arrival = || Arrival { place: Place::default(), ..arrival.clone() };
         Self {
             admission: Arc::clone(admission),
-            shape,
-            model: job.model.policy.name.clone(),
-            requests: job.requests().zip(arrivals).collect(),
-            logprobs: job.request.logprobs.is_some(),
+            model: model.clone(),
+            requests: requests.map(|request| (request, arrival())).collect(),
+            per_prompt,
+            prompt_field,
         }
     }
 
@@ -56,47 +52,38 @@ impl Start {
     /// # Errors
     ///
     /// The first refusal or failure of any.
-    pub async fn begin(self) -> Result<(Choices, Heading), ApiError> {
+    pub async fn begin(self) -> Result<Choices, ApiError> {
         let id = self.requests.first().map(|(_, arrival)| arrival.id.clone()).unwrap_or_default();
         let count = self.requests.len();
-        let choices = Choices::begin(&self.admission, &self.model, self.requests).await?;
+        let choices = Choices::begin(&self.admission, &self.model, self.requests, self.per_prompt).await?;
         let Served { instance, waited } = choices.served();
         tracing::debug!(request = id, model = %self.model, instance = %instance.id, variant = %instance.variant_name,
             waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX), choices = count, "started");
-        let prefix = if self.shape == Shape::Chat { "chatcmpl" } else { "cmpl" };
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let heading = Heading {
-            shape: self.shape,
-            id: format!("{prefix}-{}", Uuid::new_v4().simple()),
-            created: since_1970.as_secs(),
-            model: self.model.to_string(),
-            fingerprint: format!("fp_{}", instance.variant_name),
-            logprobs: self.logprobs,
-        };
-        Ok((choices, heading))
+        Ok(choices)
     }
 
-    /// The streamed answer. It begins when the request was accepted, or once it has waited for [`HEAD_START`].
+    /// The streamed answer, as `make` writes it. It begins when the request was accepted, or once it has waited for
+    /// [`HEAD_START`].
     ///
     /// # Errors
     ///
     /// The first refusal or failure of any choice within that time; later ones are told in the stream.
-    pub async fn stream(self, include_usage: bool) -> Result<Response, ApiError> {
-        let prompt_field = self.shape.prompt_field();
+    pub async fn stream(
+        self,
+        make: impl FnOnce(Choices) -> Frames + Send + Sync + 'static,
+    ) -> Result<Response, ApiError> {
+        let prompt_field = self.prompt_field;
         let places = self.requests.iter().map(|(_, arrival)| arrival.place.clone()).collect();
         let (admission, model) = (Arc::clone(&self.admission), self.model.clone());
         let subject = Subject { admission, model, places };
         let mut begun = Box::pin(self.begin());
         if let Ok(begun) = tokio::time::timeout(HEAD_START, &mut begun).await {
-            let (choices, heading) = begun?;
+            let choices = begun?;
             let served = choices.served().clone();
-            let stream = EventStream::new(choices, heading, include_usage);
-            return Ok(served_by(response(PatientStream::going(stream, subject, prompt_field)), &served));
+            let stream = PatientStream::going(make(choices), subject, prompt_field);
+            return Ok(served_by(response(stream), &served));
         }
-        let begun = Box::pin(async move {
-            let (choices, heading) = begun.await?;
-            Ok(EventStream::new(choices, heading, include_usage))
-        });
+        let begun = Box::pin(async move { Ok(make(begun.await?)) });
         Ok(response(PatientStream::waiting(begun, subject, prompt_field)))
     }
 }

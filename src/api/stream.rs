@@ -22,35 +22,51 @@ pub struct EventStream {
     choices: Option<Choices>,
     heading: Heading,
     include_usage: bool,
+    timings_per_token: bool,
     /// Where the text of each choice is.
     offsets: Vec<Offset>,
-    /// The counts of the choices that have ended.
+    /// The counts of the choices, once they have ended.
     usages: Vec<Usage>,
     /// Frames not sent yet.
     frames: VecDeque<Bytes>,
 }
 
 impl EventStream {
-    /// The stream of choices that have started.
+    /// The stream of choices that have started. Each begins with the `echoes` of its prompt, if there are any.
     #[must_use]
-    pub fn new(choices: Choices, heading: Heading, include_usage: bool) -> Self {
+    pub fn new(
+        choices: Choices,
+        heading: Heading,
+        include_usage: bool,
+        timings_per_token: bool,
+        echoes: &[String],
+    ) -> Self {
         let count = choices.count();
+        let heading = heading.of(&choices.served().instance.variant_name);
         let mut stream = Self {
             choices: Some(choices),
             heading,
             include_usage,
+            timings_per_token,
             offsets: vec![Offset::default(); count],
-            usages: Vec::new(),
+            usages: vec![Usage::default(); count],
             frames: VecDeque::new(),
         };
         if stream.heading.shape == Shape::Chat {
             (0..count).for_each(|index| stream.push(index, Part::Role));
         }
+        for (prompt, echo) in echoes.iter().enumerate() {
+            let choices = prompt * stream.heading.per_prompt..;
+            choices.take(stream.heading.per_prompt).for_each(|index| stream.push_text(index, echo, None));
+        }
         stream
     }
 
     fn push(&mut self, index: usize, part: Part<'_>) {
-        let json = self.heading.chunk(index, part, &mut self.offsets[index]);
+        let timed = self.timings_per_token || matches!(part, Part::Finish(_));
+        let only = self.choices.as_ref().filter(|choices| timed && choices.count() == 1);
+        let timings = only.map(|choices| choices.pace(index).into());
+        let json = self.heading.chunk(index, part, &mut self.offsets[index], timings);
         self.frames.push_back(frame(&json));
     }
 
@@ -63,12 +79,12 @@ impl EventStream {
 
     fn take(&mut self, index: usize, event: Event) {
         match event {
-            Event::Started { .. } | Event::Embedding(_) => {}
+            Event::Started { .. } | Event::Cached { .. } | Event::Embedding(_) => {}
             Event::Token { text, logprobs, .. } => self.push_text(index, &text, logprobs.as_deref()),
             Event::Finished { reason, text, usage } => {
                 self.push_text(index, &text, None);
                 self.push(index, Part::Finish(reason));
-                self.usages.push(usage);
+                self.usages[index] = usage;
             }
             Event::Failed(error) => self.fail(error),
         }
@@ -77,7 +93,7 @@ impl EventStream {
     /// All choices have ended.
     fn finish(&mut self) {
         if self.include_usage {
-            let json = self.heading.usage_chunk(total(self.usages.drain(..)));
+            let json = self.heading.usage_chunk(total(&self.usages, self.heading.per_prompt));
             self.frames.push_back(frame(&json));
         }
         self.frames.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
@@ -98,7 +114,7 @@ pub fn error_frame(error: &ApiError, prompt_field: &str) -> Bytes {
 }
 
 /// One event. JSON has no line breaks of its own, so it is a single `data` line.
-fn frame(json: &[u8]) -> Bytes {
+pub(super) fn frame(json: &[u8]) -> Bytes {
     [b"data: ", json, b"\n\n"].concat().into()
 }
 

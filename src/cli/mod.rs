@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod keeper;
 mod key;
 mod probe;
 mod progress;

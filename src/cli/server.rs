@@ -2,29 +2,30 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::keeper::Keeper;
 use super::probe;
 use crate::admission::Admission;
-use crate::api::{self, Api, listen};
+use crate::api::{self, AdminAccess, Api, Operation, listen};
 use crate::catalog::{BrokenModel, Catalog};
 use crate::clock::Clock;
-use crate::control::driver::{Controller, Reload, Setup};
+use crate::control::driver::{Controller, Setup};
 use crate::embedded;
 use crate::engine::llama::{LlamaLoader, compute_devices};
 use crate::gpu;
 use crate::keys::Keyring;
 use crate::measured::Remembered;
-use crate::policy::{ApiKeys, Isolation, ModelFile, ModelPolicy, Policy, ServerPolicy, Variants};
+use crate::operator::Board;
+use crate::policy::{ApiKeys, Isolation, ModelFile, ModelPolicy, Policy, Variants};
 use crate::pool::Pool;
 use crate::quantization;
 use crate::telemetry;
@@ -37,6 +38,8 @@ use crate::worker::{ByIsolation, WorkerSpawner};
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// What the controller gets to end all workers in, by force if need be.
 const WORKER_PATIENCE: Duration = Duration::from_secs(8);
+/// Orders of operators that may wait for the controller, which looks each tenth of a second at least.
+const ERRANDS: usize = 64;
 /// What connections get to send their last bytes after all requests have ended.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -52,6 +55,8 @@ pub struct ServerOptions {
     pub memory: Box<dyn gpu::MemoryReader>,
     /// What workers took of GPUs before.
     pub remembered: Remembered,
+    /// Who may do what operators do, without a key that says so.
+    pub admin: AdminAccess,
 }
 
 impl ServerOptions {
@@ -82,7 +87,14 @@ impl ServerOptions {
         let process = Box::new(ProcessSpawner::new(options).context("cannot start a thread")?);
         let thread = Box::new(ThreadSpawner::new(LlamaLoader, cpu_threads));
         let spawner = Arc::new(ByIsolation { process, thread });
-        Ok(Self { spawner, devices, cpu_threads, memory, remembered: Remembered::of_user() })
+        Ok(Self {
+            spawner,
+            devices,
+            cpu_threads,
+            memory,
+            remembered: Remembered::of_user(),
+            admin: AdminAccess::ReadOnly,
+        })
     }
 }
 
@@ -146,11 +158,9 @@ pub struct Server {
     address: SocketAddr,
     admission: Arc<Admission>,
     drain_timeout: Duration,
-    /// What was read at the start and holds until the end.
-    fixed: (ServerPolicy, Option<NonZeroU32>),
-    pool: Arc<Pool>,
+    api_keys_file: Option<PathBuf>,
     keys: Arc<Keyring>,
-    reloads: mpsc::Sender<Reload>,
+    keeper: Arc<Keeper>,
     stop_listening: CancellationToken,
     stop_controlling: CancellationToken,
     listening: JoinHandle<()>,
@@ -178,6 +188,8 @@ impl Server {
         let clock = Clock::start();
         let pool = Arc::new(Pool::new(Arc::clone(&catalog)));
         let (reloads, reload_inbox) = mpsc::channel(1);
+        let (errands, errand_inbox) = mpsc::channel(ERRANDS);
+        let board = Arc::new(Board::default());
         let wake = Arc::new(Notify::new());
         let policies = catalog.policies();
         let admission = Arc::new(Admission::new(Arc::clone(&pool), clock, &policies, Arc::clone(&wake)));
@@ -195,14 +207,19 @@ impl Server {
             wake,
             metrics: metrics.clone(),
             reloads: reload_inbox,
+            errands: errand_inbox,
+            board: Arc::clone(&board),
         });
         let keys = Arc::new(Keyring::new(keys, clock));
+        let keeper = Arc::new(Keeper::new(policy, Arc::clone(&pool), reloads));
+        let operation = Operation { access: options.admin, board, errands, keeper: keeper.clone() };
         let routes = api::routes(Arc::new(Api {
             admission: Arc::clone(&admission),
-            pool: Arc::clone(&pool),
+            pool,
             metrics,
             keys: Arc::clone(&keys),
             policy: policy.server.clone(),
+            operation,
         }));
         let (stop_listening, stop_controlling) = (CancellationToken::new(), CancellationToken::new());
         let stop = stop_listening.clone();
@@ -213,10 +230,9 @@ impl Server {
             address,
             admission,
             drain_timeout: policy.server.drain_timeout,
-            fixed: (policy.server.clone(), policy.devices.cpu_threads),
-            pool,
+            api_keys_file: policy.server.api_keys_file.clone(),
             keys,
-            reloads,
+            keeper,
             stop_listening,
             stop_controlling,
             listening,
@@ -236,23 +252,7 @@ impl Server {
     ///
     /// A model whose files cannot be used and that is not known for it already. The old policy then stays.
     pub async fn reload(&self, policy: Policy) -> anyhow::Result<()> {
-        let (devices, server) = (policy.devices.clone(), policy.server.clone());
-        let catalog = tokio::task::spawn_blocking(move || read_catalog(&policy)).await??;
-        let known = Arc::clone(&self.pool.load().catalog);
-        let new: Vec<BrokenModel> =
-            catalog.broken.iter().filter(|model| !known.broken.contains(model)).cloned().collect();
-        if !new.is_empty() || catalog.models.is_empty() {
-            anyhow::bail!("{}", faults(if new.is_empty() { &catalog.broken } else { &new }));
-        }
-        if (server, devices.cpu_threads) != self.fixed {
-            tracing::warn!(
-                "server or devices.cpu_threads changed in the policy; that takes effect at the next start"
-            );
-        }
-        let (done, followed) = oneshot::channel();
-        let reload = Reload { catalog: Arc::new(catalog), devices, done };
-        self.reloads.send(reload).await.map_err(|_| anyhow::anyhow!("the controller has ended"))?;
-        Ok(followed.await?)
+        self.keeper.follow(policy).await
     }
 
     /// Reads the file of API keys again, if there is one. Who is being served goes on.
@@ -261,7 +261,7 @@ impl Server {
     ///
     /// A file that has faults. The old keys then stay.
     pub fn reload_keys(&self) -> anyhow::Result<()> {
-        if let Some(file) = &self.fixed.0.api_keys_file {
+        if let Some(file) = &self.api_keys_file {
             self.keys.replace(ApiKeys::from_file(file)?);
         }
         Ok(())

@@ -6,6 +6,7 @@ mod census;
 pub mod driver;
 #[cfg(test)]
 mod fixtures;
+pub mod orders;
 pub mod place;
 mod plan;
 pub mod quality;

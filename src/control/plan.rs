@@ -30,6 +30,8 @@ pub(super) struct Plan<'a> {
     standings: Vec<Standing>,
     /// Instances that were told to go in this step.
     gone: Vec<InstanceId>,
+    /// Variants that operators want alone.
+    pins: Vec<Option<usize>>,
     cpu_threads: u32,
 }
 
@@ -66,6 +68,7 @@ impl<'a> Plan<'a> {
             sites: sites.collect(),
             standings: standings.collect(),
             gone: Vec::new(),
+            pins: policies.iter().map(|policy| states.get(&policy.name)?.orders.variant()).collect(),
             cpu_threads: observation.cpu_threads.max(1),
         }
     }
@@ -74,13 +77,10 @@ impl<'a> Plan<'a> {
     pub(super) fn model(&mut self, at: usize, state: &mut ModelState) -> ModelStep {
         let policy = &self.policies[at];
         let mut model = self.observation.models[at].clone();
-        let mut step = ModelStep {
-            model: model.model.clone(),
-            target_instances: 0,
-            reason: Reason::Steady,
-            limit: None,
-            actions: Vec::new(),
-        };
+        // Those of other variants than a pinned one are replaced as if the policy had changed.
+        let other = |variant| state.orders.variant().is_some_and(|pinned| pinned != variant);
+        model.instances.iter_mut().for_each(|instance| instance.stale |= other(instance.variant));
+        let mut step = ModelStep::steady(&model.model);
         let upgrading = self.upgrade(at, &mut model, state, &mut step);
         let counted = Counts::of(&model);
         let devices = self.wanted(at, &model, &[], &[]).devices_allowed(&self.sites);
@@ -88,7 +88,13 @@ impl<'a> Plan<'a> {
         let decision = scaling::decide(&policy.scale, &mut state.scaling, &signals, self.now);
         step.target_instances = decision.target_instances;
         if !(upgrading && decision.reason == Reason::Steady) {
-            step.reason = decision.reason;
+            step.reason = match (decision.reason, state.orders.least()) {
+                (
+                    Reason::BelowMinimum { min_instances } | Reason::Schedule { min_instances },
+                    Some(instances),
+                ) if instances >= min_instances => Reason::Ordered { instances },
+                (reason, _) => reason,
+            };
         }
         let live = counted.ready + counted.starting;
         if decision.target_instances > live {
@@ -307,11 +313,15 @@ impl<'a> Plan<'a> {
         models
     }
 
-    /// Variants that may be tried now, best first; only the best if the policy pins the quality.
+    /// Variants that may be tried now, best first; only one if an operator or the policy says so.
     fn usable(&self, at: usize, model: &ModelObservation) -> Vec<usize> {
-        let pinned = self.policies[at].scale.quality == Quality::Pinned;
-        let count = if pinned { 1 } else { model.variants.len() };
-        (0..count).filter(|variant| retry_in(&model.variants[*variant]).is_none()).collect()
+        let best_alone = self.policies[at].scale.quality == Quality::Pinned;
+        let wanted = |variant: &usize| match self.pins[at] {
+            Some(pinned) => *variant == pinned,
+            None => *variant == 0 || !best_alone,
+        };
+        let untried = |variant: &usize| retry_in(&model.variants[*variant]).is_none();
+        (0..model.variants.len()).filter(wanted).filter(untried).collect()
     }
 
     fn wanted<'b>(

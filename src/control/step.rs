@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::census::is_bare;
+use super::orders::{Order, Orders};
 use super::plan::Plan;
 use super::quality::Upgrade;
 use super::threads;
@@ -15,7 +16,7 @@ use super::watchdog::{Frozen, Watchdog};
 use crate::policy::ModelPolicy;
 use crate::scaling::{Reason, ScalingState};
 use crate::units::{DeviceSet, InstanceId, ModelName, Timestamp};
-use crate::view::{InstanceState, ModelObservation, Observation};
+use crate::view::{InstanceState, InstanceView, ModelObservation, Observation};
 
 /// What the controller remembers from step to step.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,21 @@ pub struct ControlState {
 pub(super) struct ModelState {
     pub scaling: ScalingState,
     pub upgrade: Upgrade,
+    pub orders: Orders,
+}
+
+impl ControlState {
+    /// Follows an operator's order for a model from the next step on.
+    pub fn order(&mut self, model: &ModelName, order: Order) {
+        self.models.entry(model.clone()).or_default().orders.take(order);
+    }
+
+    /// A model's variants have other numbers from now on; see [`Orders::renumber`].
+    pub fn renumber(&mut self, model: &ModelName, new: impl Fn(usize) -> Option<usize>) {
+        if let Some(state) = self.models.get_mut(model) {
+            state.orders.renumber(new);
+        }
+    }
 }
 
 /// What the fleet shall do.
@@ -87,6 +103,24 @@ pub struct ModelStep {
     pub actions: Vec<Action>,
 }
 
+impl ModelStep {
+    /// Nothing is decided yet.
+    pub(super) fn steady(model: &ModelName) -> Self {
+        let (model, reason) = (model.clone(), Reason::Steady);
+        Self { model, target_instances: 0, reason, limit: None, actions: Vec::new() }
+    }
+
+    /// All go, as an operator wants.
+    fn unload(model: &ModelObservation) -> Self {
+        let live = |instance: &&InstanceView| {
+            matches!(instance.state, InstanceState::Starting | InstanceState::Ready)
+        };
+        let drains = model.instances.iter().filter(live);
+        let actions = drains.map(|instance| Action::Drain { instance: instance.id }).collect();
+        Self { reason: Reason::Unloaded, actions, ..Self::steady(&model.model) }
+    }
+}
+
 /// Decides for all models. The order of `policies` and of `observation.models` is the same. Who is most urgent is
 /// asked first what it wants of the memory.
 ///
@@ -103,19 +137,42 @@ pub fn step(
     for (policy, model) in policies.iter().zip(&observation.models) {
         assert_eq!(policy.name, model.model, "policies and observations come in one order");
     }
+    let policies = &ordered(policies, state, observation, now)[..];
     let mut plan = Plan::new(policies, &state.models, observation, now);
     let mut order: Vec<usize> = (0..policies.len()).collect();
     order.sort_by_key(|at| std::cmp::Reverse(urgency(&policies[*at], &observation.models[*at])));
     let mut steps: Vec<Option<ModelStep>> = vec![None; policies.len()];
     for at in order {
-        let model = state.models.entry(policies[at].name.clone()).or_default();
-        steps[at] = Some(plan.model(at, model));
+        let (model, seen) =
+            (state.models.entry(policies[at].name.clone()).or_default(), &observation.models[at]);
+        let unload = model.orders.keep_unloaded(seen);
+        steps[at] = Some(if unload { ModelStep::unload(seen) } else { plan.model(at, model) });
     }
     let mut steps: Vec<ModelStep> = steps.into_iter().flatten().collect();
     plan.yield_memory(&mut steps);
     divide_threads(observation, &mut steps);
     watch(policies, state, observation, &mut steps, now);
     steps
+}
+
+/// The policies, with as many instances at least as operators want.
+fn ordered(
+    policies: &[Arc<ModelPolicy>],
+    state: &mut ControlState,
+    observation: &Observation,
+    now: Timestamp,
+) -> Vec<Arc<ModelPolicy>> {
+    let mut raised = |policy: &Arc<ModelPolicy>, model: &ModelObservation| {
+        let orders = &mut state.models.get_mut(&policy.name)?.orders;
+        orders.look(model, now);
+        let least = orders.least()?.min(policy.scale.max_instances);
+        let mut policy = (**policy).clone();
+        policy.scale.min_instances = policy.scale.min_instances.max(least);
+        policy.scale.schedule.raise(least);
+        Some(Arc::new(policy))
+    };
+    let pairs = policies.iter().zip(&observation.models);
+    pairs.map(|(policy, model)| raised(policy, model).unwrap_or_else(|| Arc::clone(policy))).collect()
 }
 
 /// Who is asked first: models that have nothing, by how long their requests have waited, which counts twice for each ten
@@ -192,3 +249,7 @@ fn divide_threads(observation: &Observation, steps: &mut [ModelStep]) {
 #[cfg(test)]
 #[path = "step_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "orders_tests.rs"]
+mod orders_tests;

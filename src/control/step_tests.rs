@@ -9,7 +9,7 @@ use crate::view::{DeviceView, Flow, InstanceView, LoadFailure, QueueSignals, Tak
 const MIB: u64 = 1 << 20;
 
 /// Nobody is to wait, so that what waits decides at once.
-fn policies(scale: &str) -> Vec<Arc<ModelPolicy>> {
+pub(super) fn policies(scale: &str) -> Vec<Arc<ModelPolicy>> {
     let scale = scale.replacen('{', "{ target_queue_wait_ms: 1, ", 1);
     let text = format!(
         "models: [{{ name: m, slots: 4, variants: [{{ path: a.gguf }}, {{ path: b.gguf }}], scale: {scale} }}]"
@@ -17,7 +17,13 @@ fn policies(scale: &str) -> Vec<Arc<ModelPolicy>> {
     Policy::parse(&text, "test", std::path::Path::new("/")).expect("a valid policy").models
 }
 
-fn instance(id: u64, variant: usize, state: InstanceState, leased: u32, threads: u32) -> InstanceView {
+pub(super) fn instance(
+    id: u64,
+    variant: usize,
+    state: InstanceState,
+    leased: u32,
+    threads: u32,
+) -> InstanceView {
     InstanceView { leased, threads, ..fixtures::instance(id, variant, state) }
 }
 
@@ -35,7 +41,7 @@ fn variant(weights_mib: u64) -> VariantView {
 
 /// One model with a variant of 100 MiB and one of 40, `waiting` requests that have waited a second, 1 GiB and
 /// 4 CPU threads.
-fn observation(waiting: u32, instances: Vec<InstanceView>) -> Observation {
+pub(super) fn observation(waiting: u32, instances: Vec<InstanceView>) -> Observation {
     let in_flight = instances.iter().map(|instance| instance.leased).sum();
     let queue = QueueSignals {
         depth: waiting,
@@ -73,7 +79,7 @@ fn check(scale: &str, observation: &Observation, reason: &str, actions: &[Action
     assert_eq!((steps[0].reason.name(), steps[0].actions.as_slice()), (reason, actions), "{observation:?}");
 }
 
-fn start(variant: usize, threads: u32) -> Action {
+pub(super) fn start(variant: usize, threads: u32) -> Action {
     Action::Start { variant, devices: DeviceSet::HOST, threads }
 }
 

@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hasher};
 
 use lru::LruCache;
 
-use crate::generation::Prompt;
+use crate::generation::{Prompt, Token};
 use crate::units::InstanceId;
 
 /// Bytes of a text, of about four to a token, after which the next beginning is noted. Engines do not copy fewer than 32
@@ -32,16 +32,20 @@ impl Trail {
             hasher.write(block);
             hasher.finish()
         };
-        Self(match prompt {
-            Prompt::Text(text) => {
-                text.as_bytes().chunks_exact(BLOCK_BYTES).take(MAX_BLOCKS).map(after).collect()
+        let text = match prompt {
+            Prompt::Text(text) => text,
+            // What stands before a gap grows as it is typed; other files come first, and stay the same.
+            Prompt::Infill(infill) => infill.extra.first().map_or(&infill.prefix, |file| &file.text),
+            Prompt::Tokens(tokens) => {
+                let blocks = tokens.chunks_exact(BLOCK_BYTES / 4).take(MAX_BLOCKS);
+                let bytes = |tokens: &[Token]| -> Vec<u8> {
+                    tokens.iter().flat_map(|token| token.to_le_bytes()).collect()
+                };
+                return Self(blocks.map(|tokens| after(&bytes(tokens))).collect());
             }
-            Prompt::Tokens(tokens) => tokens
-                .chunks_exact(BLOCK_BYTES / 4)
-                .take(MAX_BLOCKS)
-                .map(|tokens| after(&tokens.iter().flat_map(|token| token.to_le_bytes()).collect::<Vec<_>>()))
-                .collect(),
-        })
+            Prompt::Mixed(_) | Prompt::Pair { .. } => return Self::default(),
+        };
+        Self(text.as_bytes().chunks_exact(BLOCK_BYTES).take(MAX_BLOCKS).map(after).collect())
     }
 }
 

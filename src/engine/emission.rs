@@ -88,7 +88,9 @@ impl Emitter {
                 News::Begun(begun) => self.begin(number, begun),
                 News::Cached(tokens) => {
                     if let Some(sequence) = self.sequences.get_mut(&number) {
-                        sequence.usage.cached_tokens = tokens.min(sequence.usage.prompt_tokens);
+                        let tokens = tokens.min(sequence.usage.prompt_tokens);
+                        sequence.usage.cached_tokens = tokens;
+                        sequence.sink.emit(Event::Cached { tokens });
                     }
                 }
                 News::Token(token, logprobs) => self.token(number, token, logprobs),
@@ -141,9 +143,10 @@ impl Emitter {
                 let logprobs = logprobs.map(|found| Box::new(named(&self.vocabulary, token, found)));
                 sequence.sink.emit(Event::Token { token, text, logprobs });
             }
-            Piece::Stopped(text) => {
+            Piece::Stopped(text, which) => {
                 let usage = sequence.usage;
-                sequence.sink.emit(Event::Finished { reason: FinishReason::Stop, text, usage });
+                let reason = FinishReason::StopString(u32::try_from(which).unwrap_or(u32::MAX));
+                sequence.sink.emit(Event::Finished { reason, text, usage });
                 // The sink goes only when the slot is free, because that frees the lease.
                 sequence.ended = true;
                 sequence.over.store(true, Ordering::Relaxed);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{BatchToken, Context, ContextSpec, EngineError, Loader, Vocabulary, Weights, WeightsSpec};
-use crate::generation::{GenerationError, Grammar, Token};
+use crate::generation::{GenerationError, Grammar, SpecialToken, Token, Tokenizing};
 use crate::sampling::{Candidate, Constraint};
 
 /// The token that ends a generation; smaller ones are bytes.
@@ -110,8 +110,24 @@ impl Weights for FakeWeights {
         text.bytes().map(Token::from).collect()
     }
 
-    fn tokenize_part(&self, text: &str) -> Vec<Token> {
+    fn tokenize_with(&self, text: &str, _form: Tokenizing) -> Vec<Token> {
         self.tokenize(text)
+    }
+
+    /// It fills gaps, and wants nothing around texts.
+    fn special(&self, token: SpecialToken) -> Option<Token> {
+        match token {
+            SpecialToken::Begin | SpecialToken::End | SpecialToken::Separator => None,
+            SpecialToken::InfillPrefix => Some(1),
+            SpecialToken::InfillSuffix => Some(2),
+            SpecialToken::InfillMiddle => Some(3),
+            SpecialToken::InfillProject => Some(4),
+            SpecialToken::InfillFile => Some(5),
+        }
+    }
+
+    fn written(&self, token: Token) -> Vec<u8> {
+        u8::try_from(token).map_or_else(|_| b"<end>".to_vec(), |byte| vec![byte])
     }
 
     /// Knows one kind of grammar: a text in which only its characters may occur.

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{BatchToken, Context, ContextSpec, EngineError, Loader, Vocabulary, Weights, WeightsSpec};
-use crate::generation::{GenerationError, Grammar, Token};
+use crate::generation::{GenerationError, Grammar, SpecialToken, Token, Tokenizing};
 use crate::sampling::Constraint;
 use crate::units::WorkerId;
 
@@ -142,8 +142,16 @@ impl<W: Weights> Weights for FaultyWeights<W> {
         self.inner.tokenize(text)
     }
 
-    fn tokenize_part(&self, text: &str) -> Vec<Token> {
-        self.inner.tokenize_part(text)
+    fn tokenize_with(&self, text: &str, form: Tokenizing) -> Vec<Token> {
+        self.inner.tokenize_with(text, form)
+    }
+
+    fn special(&self, token: SpecialToken) -> Option<Token> {
+        self.inner.special(token)
+    }
+
+    fn written(&self, token: Token) -> Vec<u8> {
+        self.inner.written(token)
     }
 
     fn constraint(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, GenerationError> {

@@ -3,10 +3,11 @@
 //! All this needs the weights alone, not a context, and can take long: it runs beside the iteration loop, so that
 //! nobody's answer waits for somebody else's prompt.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::{ContextSpec, Weights};
-use crate::generation::{GenerationError, GenerationRequest, Prompt, SequenceSpec, Token};
+use super::{ContextSpec, Weights, prompt};
+use crate::generation::{GenerationError, GenerationRequest, SequenceSpec, Token, Tokenizing};
 use crate::policy::ContextOverflow;
 use crate::sampling::dry::Breakers;
 use crate::sampling::{Constraint, Sampler};
@@ -44,17 +45,19 @@ pub fn prepare<W: Weights>(
     spec: SequenceSpec,
 ) -> Result<Prepared, GenerationError> {
     let SequenceSpec { request, generated } = spec;
-    let mut tokens = match &request.prompt {
-        Prompt::Text(text) => weights.tokenize(text),
-        Prompt::Tokens(tokens) => tokens.clone(),
-    };
+    let mut tokens = prompt::tokens(weights, &request.prompt, context.pooling.is_some())?;
     check_tokens(&request, &tokens, weights.vocabulary().tokens())?;
     let mut prompt_tokens = tokens.len();
     let limit = context.max_tokens();
     let max_tokens = u32::try_from(limit).unwrap_or(u32::MAX);
     if prompt_tokens >= limit && context.pooling.is_some() {
         let (text_tokens, max_tokens) = (token_count(&tokens), max_tokens - 1);
-        return Err(GenerationError::TextTooLong { text_tokens, max_tokens });
+        let limits = match context.context_tokens.cmp(&context.pass_tokens()) {
+            Ordering::Less => "context_tokens",
+            Ordering::Equal => "context_tokens and engine.batch_tokens",
+            Ordering::Greater => "engine.batch_tokens",
+        };
+        return Err(GenerationError::TextTooLong { text_tokens, max_tokens, limits: limits.into() });
     }
     if prompt_tokens >= limit && context.overflow == ContextOverflow::Refuse {
         let (prompt_tokens, context_tokens) = (token_count(&tokens), max_tokens);
@@ -87,7 +90,9 @@ fn sampler<W: Weights>(weights: &W, request: &GenerationRequest, tokens: &[Token
         Breakers::default()
     } else {
         let pieces = (0..vocabulary.tokens()).map(|token| vocabulary.piece(token));
-        Breakers::new(&dry.sequence_breakers, pieces, |text| weights.tokenize_part(text))
+        Breakers::new(&dry.sequence_breakers, pieces, |text| {
+            weights.tokenize_with(text, Tokenizing::default())
+        })
     };
     let mut sampler = Sampler::new(request.sampling.clone(), request.logprobs, never, Arc::new(breakers));
     tokens.iter().for_each(|token| sampler.accept(*token));
@@ -134,6 +139,7 @@ mod tests {
     use crate::engine::Loader;
     use crate::engine::fake::FakeLoader;
     use crate::engine::{EngineError, WeightsSpec};
+    use crate::generation::Prompt;
     use crate::policy::Split;
     use crate::units::DeviceSet;
 

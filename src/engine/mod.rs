@@ -14,6 +14,8 @@ mod intake;
 mod iteration;
 pub mod llama;
 mod prefix;
+mod prompt;
+mod questions;
 mod slot;
 mod text;
 mod vocabulary;
@@ -26,10 +28,11 @@ pub use emission::{Emission, Emitter};
 pub use inline::InlineEngine;
 pub use intake::{Prepared, prepare};
 pub use iteration::{Engine, StepReport};
+pub use questions::answer;
 use serde::{Deserialize, Serialize};
 pub use vocabulary::Vocabulary;
 
-use crate::generation::{GenerationError, Grammar, Token};
+use crate::generation::{GenerationError, Grammar, SpecialToken, Token, Tokenizing};
 use crate::policy::{
     ContextOverflow, FlashAttention, KvCacheType, ModelPolicy, Pooling, PrefixCachePolicy, Split,
 };
@@ -211,8 +214,15 @@ pub trait Weights: Sync {
     /// where the model asks for one and the text does not begin with it.
     fn tokenize(&self, text: &str) -> Vec<Token>;
 
-    /// Token ids of a part of a text: nothing is added, and no special token is recognized.
-    fn tokenize_part(&self, text: &str) -> Vec<Token>;
+    /// Token ids of a text in this form.
+    fn tokenize_with(&self, text: &str, form: Tokenizing) -> Vec<Token>;
+
+    /// The token that has this part, if the model has one; of those that begin, end or separate texts, only if the
+    /// model wants it there.
+    fn special(&self, token: SpecialToken) -> Option<Token>;
+
+    /// The bytes of a token, and of a special one those of its name; not always whole characters.
+    fn written(&self, token: Token) -> Vec<u8>;
 
     /// What keeps a text within a grammar. Can take long for a large one.
     ///

@@ -8,8 +8,8 @@
 pub enum Piece {
     /// This text may be sent now; often empty.
     Text(String),
-    /// A stop string was reached; this is the text before it.
-    Stopped(String),
+    /// A stop string was reached: the text before it, and which one it was.
+    Stopped(String, usize),
 }
 
 /// Collects the bytes of one sequence.
@@ -34,10 +34,14 @@ impl TextAssembler {
         self.partial.extend_from_slice(bytes);
         let complete = take_characters(&mut self.partial);
         self.held.push_str(&complete);
-        let first_stop = self.stop.iter().filter_map(|stop| self.held.find(stop.as_str())).min();
-        if let Some(at) = first_stop {
+        let found = self
+            .stop
+            .iter()
+            .enumerate()
+            .filter_map(|(which, stop)| Some((self.held.find(stop.as_str())?, which)));
+        if let Some((at, which)) = found.min() {
             self.held.truncate(at);
-            return Piece::Stopped(std::mem::take(&mut self.held));
+            return Piece::Stopped(std::mem::take(&mut self.held), which);
         }
         let certain = self.held.len() - self.undecided();
         let rest = self.held.split_off(certain);
@@ -104,7 +108,7 @@ mod tests {
         for piece in pieces {
             match assembler.push(piece) {
                 Piece::Text(text) => sent.push(text),
-                Piece::Stopped(text) => {
+                Piece::Stopped(text, _) => {
                     sent.push(text);
                     return (sent, true);
                 }

@@ -7,6 +7,7 @@ mod ending;
 mod events;
 mod lifecycle;
 mod measure;
+mod overview;
 mod report;
 mod setbacks;
 

@@ -64,7 +64,7 @@ impl Fleet {
         self.members.values().any(|member| member.identity.model == *model)
     }
 
-    fn view(&self, member: &Member) -> InstanceView {
+    pub(super) fn view(&self, member: &Member) -> InstanceView {
         let identity = &member.identity;
         let instance = member.instance.as_ref().map(|instance| instance.view(member.threads));
         InstanceView {

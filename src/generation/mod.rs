@@ -2,27 +2,24 @@
 //!
 //! Plain values shared by the API, the pool and the engine; no behaviour beyond them.
 
+mod prompt;
+mod question;
 mod settings;
+mod vector;
 
 use std::sync::Arc;
 
+pub use prompt::{ExtraFile, Infill, Prompt, PromptPart, SpecialToken};
+pub use question::{Question, Reply, Tokenizing};
 use serde::{Deserialize, Serialize};
 pub use settings::{
     Dry, Grammar, Mirostat, MirostatVersion, Penalties, SamplingSettings, TokenLogprob, TokenLogprobs, Xtc,
 };
 
+pub use vector::normalize;
+
 /// The number of a token in a model's vocabulary.
 pub type Token = u32;
-
-/// The text to continue.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Prompt {
-    /// Text, from the client or from a chat template. The model's special tokens are recognized in it; a
-    /// beginning-of-sequence token is added where the model asks for one and the text does not begin with it.
-    Text(String),
-    /// Token ids, taken as they are.
-    Tokens(Vec<Token>),
-}
 
 /// One request, validated, for one slot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,12 +77,24 @@ impl From<GenerationRequest> for SequenceSpec {
 
 /// Why a generation ended by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// The model ended its turn, or a stop string was reached.
+    /// The model ended its turn.
     Stop,
+    /// This one of the request's stop strings was reached, counted from 0.
+    StopString(u32),
     /// `max_tokens` or the context's end was reached.
     Length,
+}
+
+impl FinishReason {
+    /// OpenAI's name of it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stop | Self::StopString(_) => "stop",
+            Self::Length => "length",
+        }
+    }
 }
 
 /// Tokens counted for one request.
@@ -99,15 +108,19 @@ pub struct Usage {
     pub completion_tokens: u32,
 }
 
-/// What an engine tells about one sequence, in this order: `Started`, any number of `Token` or one `Embedding`,
-/// `Finished`; or
-/// `Failed` at any point, after which nothing follows.
+/// What an engine tells about one sequence, in this order: `Started`, perhaps `Cached`, any number of `Token` or one
+/// `Embedding`, `Finished`; or `Failed` at any point, after which nothing follows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
     /// The prompt was accepted.
     Started {
         /// Tokens of the prompt.
         prompt_tokens: u32,
+    },
+    /// A part of the prompt need not be computed.
+    Cached {
+        /// Tokens of the prompt that the KV cache has.
+        tokens: u32,
     },
     /// One more token that belongs to the text. Token and text come together, so that whoever knows all
     /// tokens so far also has all text that they made certain, and can have the rest generated elsewhere.
@@ -147,7 +160,7 @@ impl Event {
             }
             Self::Embedding(values) => size_of_val(values.as_slice()),
             Self::Finished { text, .. } => text.len(),
-            Self::Started { .. } | Self::Failed(_) => 0,
+            Self::Started { .. } | Self::Cached { .. } | Self::Failed(_) => 0,
         };
         (size_of::<Self>() + content) as u64
     }
@@ -169,14 +182,16 @@ pub enum GenerationError {
     },
     /// A text does not fit into one decode call, and an embedding is made of whole texts.
     #[error(
-        "the text has {text_tokens} tokens, at most {max_tokens} become an embedding; shorten it, or raise \
-         engine.batch_tokens and context_tokens in the policy"
+        "the text has {text_tokens} tokens, at most {max_tokens} become an embedding; shorten it, or raise {limits} in \
+         the policy"
     )]
     TextTooLong {
         /// Tokens of the text.
         text_tokens: u32,
         /// The most.
         max_tokens: u32,
+        /// The policy's keys that hold it there.
+        limits: String,
     },
     /// More than a worker is sent.
     #[error("the prompt has {bytes} bytes, a worker takes {limit}; shorten the prompt")]
@@ -184,6 +199,20 @@ pub enum GenerationError {
         /// Bytes of the request as it would be sent.
         bytes: u64,
         /// The most bytes that are sent.
+        limit: u64,
+    },
+    /// The model was not trained to fill in the middle.
+    #[error(
+        "this model cannot fill a gap: its file names no tokens for prefix, suffix and middle; ask one that does, \
+         or leave the suffix out"
+    )]
+    NoInfill,
+    /// An answer that is larger than a worker may send.
+    #[error("the answer would have {bytes} bytes, at most {limit} are sent; ask for a part at a time")]
+    ReplyTooLarge {
+        /// Bytes, as far as they were counted.
+        bytes: u64,
+        /// The most.
         limit: u64,
     },
     /// Nothing to continue.
@@ -242,6 +271,21 @@ pub enum GenerationError {
     /// The server stopped before the generation ended.
     #[error("the server is shutting down and could not finish the answer in time")]
     Stopped,
+}
+
+impl GenerationError {
+    /// Whether the prompt is at fault.
+    #[must_use]
+    pub fn is_about_the_prompt(&self) -> bool {
+        match self {
+            Self::PromptTooLong { .. }
+            | Self::TextTooLong { .. }
+            | Self::PromptTooLarge { .. }
+            | Self::PromptEmpty => true,
+            Self::UnknownToken { place, .. } => place != "logit_bias",
+            _ => false,
+        }
+    }
 }
 
 /// How an instance lost a sequence that is not at an end.

@@ -54,6 +54,8 @@ pub struct Header {
     pub name: Option<String>,
     /// The Jinja template that turns messages into a prompt.
     pub chat_template: Option<String>,
+    /// What a reranker is asked, with `{query}` and `{document}` in it.
+    pub rerank_template: Option<String>,
     /// Positions the model was trained for.
     pub context_length_train: u32,
     /// Layers (blocks); at most [`LAYERS_MAX`].
@@ -224,6 +226,7 @@ impl Scan {
             version: self.version,
             name: metadata.text("general.name")?,
             chat_template: metadata.text("tokenizer.chat_template")?,
+            rerank_template: metadata.text("tokenizer.chat_template.rerank")?,
             context_length_train,
             layers,
             embedding_length,

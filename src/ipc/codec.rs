@@ -117,8 +117,8 @@ mod tests {
     use super::*;
     use crate::engine::WeightsSpec;
     use crate::generation::{
-        Event, FinishReason, GenerationError, GenerationRequest, Loss, Prompt, SamplingSettings,
-        SequenceSpec, Suspicion, Usage,
+        Event, FinishReason, GenerationError, GenerationRequest, Loss, Prompt, Question, Reply,
+        SamplingSettings, SequenceSpec, Suspicion, Usage,
     };
     use crate::ipc::{FromWorker, LoadOrder, News, ToWorker};
     use crate::policy::Split;
@@ -151,6 +151,11 @@ mod tests {
         vec![
             ToWorker::Load(order),
             ToWorker::Run { instance: InstanceId(1), sequence: 9, spec: spec() },
+            ToWorker::Ask {
+                instance: InstanceId(1),
+                question: 10,
+                what: Arc::new(Question::Detokenize(vec![1, 2])),
+            },
             ToWorker::Unload,
         ]
     }
@@ -170,6 +175,8 @@ mod tests {
         vec![
             FromWorker::Hello { protocol: 1, version: "0.1.0".into() },
             FromWorker::Step { instance: InstanceId(2), news },
+            FromWorker::Answer { question: 10, answer: Some(Ok(Reply::Text("x".into()))) },
+            FromWorker::Answer { question: 11, answer: None },
             FromWorker::Unloaded,
         ]
     }

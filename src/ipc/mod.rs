@@ -7,13 +7,14 @@
 mod codec;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 pub use codec::{FrameReader, ProtocolError, encode};
 
 use crate::engine::{ContextSpec, WeightsSpec};
-use crate::generation::{Event, Loss, SequenceSpec};
+use crate::generation::{Event, GenerationError, Loss, Question, Reply, SequenceSpec};
 use crate::policy::Split;
 use crate::units::{DeviceSet, InstanceId, WorkerId};
 
@@ -27,6 +28,8 @@ pub const MAX_BYTES_FROM_WORKER: usize = 4 << 20;
 
 /// The number of a sequence in its worker; never reused.
 pub type SequenceId = u64;
+/// The number of a question to a worker; never reused.
+pub type QuestionId = u64;
 
 /// What a worker is told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +58,15 @@ pub enum ToWorker {
         instance: InstanceId,
         /// The sequence's number.
         sequence: SequenceId,
+    },
+    /// Answer a question.
+    Ask {
+        /// The instance.
+        instance: InstanceId,
+        /// The question's number.
+        question: QuestionId,
+        /// What is asked.
+        what: Arc<Question>,
     },
     /// Compute with this many CPU threads.
     SetThreads {
@@ -168,6 +180,13 @@ pub enum FromWorker {
         instance: InstanceId,
         /// News of its sequences, in order.
         news: Vec<(SequenceId, News)>,
+    },
+    /// The answer to a question; `None` if the instance has ended, so that another one must be asked.
+    Answer {
+        /// The question's number.
+        question: QuestionId,
+        /// The answer, or why there is none.
+        answer: Option<Result<Reply, GenerationError>>,
     },
     /// The instances have ended and so does the worker.
     Unloaded,

@@ -35,8 +35,8 @@ pub use keys::{ApiKeys, KeyHash, KeyPolicy, MAX_KEYS, is_key_name};
 pub use schedule::{InForce, Schedule};
 pub use types::{
     ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation, KvCacheType, MemoryLimit,
-    ModelFile, ModelPolicy, Policy, Pooling, PrefixCachePolicy, Quality, QueuePolicy, SamplingPolicy,
-    ScalePolicy, ServerPolicy, Split, VariantPolicy, Variants, WatchdogPolicy,
+    ModelFile, ModelPolicy, Policy, PolicySource, Pooling, PrefixCachePolicy, Quality, QueuePolicy,
+    SamplingPolicy, ScalePolicy, ServerPolicy, Split, VariantPolicy, Variants, WatchdogPolicy,
 };
 
 use error::Faults;
@@ -55,7 +55,9 @@ impl Policy {
     pub fn from_file(path: &Path) -> Result<Self, PolicyError> {
         let origin = path.display().to_string();
         let text = read_text(path, &origin, "the policy")?;
-        Self::parse(&text, &origin, path.parent().unwrap_or(Path::new("")))
+        let mut policy = Self::parse(&text, &origin, path.parent().unwrap_or(Path::new("")))?;
+        policy.source.file = Some(path.to_owned());
+        Ok(policy)
     }
 
     /// Validates `text`. `origin` names the text in messages; relative model paths are joined to
@@ -71,7 +73,8 @@ impl Policy {
         let mut faults = Faults::default();
         let empty = "the policy is empty; it needs at least `models`";
         let (spans, raw) = read_raw(text, empty, &mut faults);
-        let policy = raw.and_then(|raw| validate::policy(raw, base_dir, &mut faults));
+        let source = PolicySource { text: text.into(), file: None, folder: base_dir.to_owned() };
+        let policy = raw.and_then(|raw| validate::policy(raw, source, &mut faults));
         finish(policy, origin, &spans, faults)
     }
 

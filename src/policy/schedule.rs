@@ -67,10 +67,9 @@ impl Schedule {
         self.entries.is_empty()
     }
 
-    /// The highest of all minima.
-    #[must_use]
-    pub fn highest(&self) -> u32 {
-        self.entries.iter().map(|entry| entry.min_instances).max().unwrap_or(0)
+    /// No entry asks for fewer than this.
+    pub fn raise(&mut self, least: u32) {
+        self.entries.iter_mut().for_each(|entry| entry.min_instances = entry.min_instances.max(least));
     }
 
     /// What is in force at `now`; `None` without entries, or where none has come in the last years.

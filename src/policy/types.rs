@@ -23,6 +23,19 @@ pub struct Policy {
     pub devices: DevicesPolicy,
     /// The models on offer, in the file's order; never empty, names unique.
     pub models: Vec<Arc<ModelPolicy>>,
+    /// What it was read from.
+    pub source: PolicySource,
+}
+
+/// What a policy was read from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicySource {
+    /// The YAML text.
+    pub text: Arc<str>,
+    /// The file; `None` if it is none.
+    pub file: Option<PathBuf>,
+    /// The folder to which its paths are relative.
+    pub folder: PathBuf,
 }
 
 /// How the HTTP server behaves.

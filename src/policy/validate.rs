@@ -22,7 +22,7 @@ use super::raw::{Given, RawDevices, RawEngine, RawModel, RawPolicy, RawPrefixCac
 use super::section::{Section, above_to, amount, from_to};
 use super::types::{
     ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation, KvCacheType, MemoryLimit,
-    ModelPolicy, Policy, Pooling, PrefixCachePolicy, SamplingPolicy, Split,
+    ModelPolicy, Policy, PolicySource, Pooling, PrefixCachePolicy, SamplingPolicy, Split,
 };
 use scale::{model_devices, queue, scale, watchdog};
 
@@ -31,13 +31,13 @@ const MAX_INSTANCE_TOKENS: u64 = i32::MAX as u64;
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
-/// The policy that `raw` states, or `None` if a fault was noted.
-pub(super) fn policy(raw: RawPolicy, base_dir: &Path, faults: &mut Faults) -> Option<Policy> {
+/// The policy that `raw`, which was read from `source`, states, or `None` if a fault was noted.
+pub(super) fn policy(raw: RawPolicy, source: PolicySource, faults: &mut Faults) -> Option<Policy> {
     let root = YamlPath::default();
-    let server = server::server(&raw.server.unwrap_or_default(), &root.key("server"), base_dir, faults);
+    let server = server::server(&raw.server.unwrap_or_default(), &root.key("server"), &source.folder, faults);
     let devices = devices(&raw.devices.unwrap_or_default(), root.key("devices"), faults);
-    let models = models(raw.models.unwrap_or_default(), &root.key("models"), base_dir, faults);
-    Some(Policy { server: server?, devices: devices?, models: models? })
+    let models = models(raw.models.unwrap_or_default(), &root.key("models"), &source.folder, faults);
+    Some(Policy { server: server?, devices: devices?, models: models?, source })
 }
 
 fn devices(raw: &RawDevices, at: YamlPath, faults: &mut Faults) -> Option<DevicesPolicy> {

@@ -3,6 +3,7 @@
 //! One [`PoolSnapshot`] behind one `ArcSwap`: readers load it once per request and never block; the controller's
 //! driver is the only writer. A [`SlotLease`] is the right to use one slot; dropping it frees the slot.
 
+mod ask;
 pub mod word;
 
 use std::sync::Arc;
@@ -11,9 +12,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::catalog::Catalog;
-use crate::generation::{EventSink, SequenceSpec};
+use crate::generation::{EventSink, Question, SequenceSpec};
 use crate::units::{DeviceSet, InstanceId, ModelName, WorkerId};
 use crate::view::{InstanceLoad, InstanceState, InstanceView};
+use ask::Questions;
+pub use ask::{Answer, Asked, MAX_QUESTIONS};
 use word::LeaseWord;
 
 /// The atomics of [`word`]; the interleaving test puts loom's in their place.
@@ -25,13 +28,16 @@ mod atomic {
 pub enum InstanceCommand {
     /// Run this sequence and tell its sink.
     Run(SequenceSpec, Box<dyn EventSink>),
+    /// Answer a question, whatever runs.
+    Ask(Arc<Question>, Answer),
     /// Compute with this many CPU threads from now on.
     SetThreads(u32),
     /// Fail what still runs and end.
     Stop,
 }
 
-/// The way to an instance, wherever it runs. Bounded: each run needs a lease, other commands are few.
+/// The way to an instance, wherever it runs. Bounded: each run needs a lease, [`MAX_QUESTIONS`] are asked at a time, other
+/// commands are few.
 pub trait InstancePort: Send + Sync {
     /// Sends a command without blocking.
     ///
@@ -70,6 +76,7 @@ pub struct Instance {
     slots: u32,
     word: LeaseWord,
     port: Arc<dyn InstancePort>,
+    questions: Questions,
     /// Called after a slot became free, in the thread that freed it.
     on_free: Box<dyn Fn() + Send + Sync>,
 }
@@ -83,7 +90,8 @@ impl Instance {
         port: Arc<dyn InstancePort>,
         on_free: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
-        Self { identity, slots, word: LeaseWord::new(slots), port, on_free }
+        let (word, questions) = (LeaseWord::new(slots), Questions::default());
+        Self { identity, slots, word, port, questions, on_free }
     }
 
     /// What it is and where it runs.

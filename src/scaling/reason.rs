@@ -57,6 +57,13 @@ pub enum Reason {
         /// The entry's `min_instances`.
         min_instances: u32,
     },
+    /// Fewer than an operator wants.
+    Ordered {
+        /// How many those are.
+        instances: u32,
+    },
+    /// An operator let all instances go, and nobody has asked since.
+    Unloaded,
     /// More are needed, and `max_instances` is reached.
     AtMaximum {
         /// `max_instances`.
@@ -104,7 +111,7 @@ pub enum Reason {
         /// Time until the next try.
         retry_in: Duration,
     },
-    /// Instances of an older policy or file give way to new ones.
+    /// Instances of an older policy, file or order give way to new ones.
     Replacing {
         /// How many are left.
         stale: u32,
@@ -137,6 +144,8 @@ impl Reason {
             Self::ItlHigh { .. } => "itl_high",
             Self::BelowMinimum { .. } => "below_minimum",
             Self::Schedule { .. } => "schedule",
+            Self::Ordered { .. } => "ordered",
+            Self::Unloaded => "unloaded",
             Self::AtMaximum { .. } => "at_maximum",
             Self::NoHeadroom { .. } => "no_headroom",
             Self::MakingRoom { .. } => "making_room",
@@ -176,6 +185,8 @@ impl fmt::Display for Reason {
             Self::Schedule { min_instances } => {
                 write!(f, "the schedule asks for {min_instances} at this time")
             }
+            Self::Ordered { instances } => write!(f, "an operator wants at least {instances} instances"),
+            Self::Unloaded => write!(f, "unloaded by an operator until the next request"),
             Self::AtMaximum { max_instances } => write!(f, "at max_instances ({max_instances})"),
             Self::NoHeadroom { needed, available } => {
                 write!(f, "no headroom: needs {needed}, {available} may be taken")
@@ -198,7 +209,7 @@ impl fmt::Display for Reason {
                 write!(f, "loads are failing; next try in {} s", retry_in.as_secs_f64().ceil())
             }
             Self::Replacing { stale } => {
-                write!(f, "{stale} instances of an older policy or file give way to new ones")
+                write!(f, "{stale} instances of an older policy, file or order give way to new ones")
             }
             Self::Idle { idle } => write!(f, "idle for {} s", idle.as_secs()),
             Self::LoadFell { needed, over } => {

@@ -12,9 +12,9 @@ use std::thread;
 use std::time::Instant;
 
 use super::{CpuGate, EventSender, LoadFault, OnStep, WorkerEvent};
-use crate::engine::{Context, ContextSpec, Emission, Emitter, Engine, Prepared, Weights, prepare};
+use crate::engine::{Context, ContextSpec, Emission, Emitter, Engine, Prepared, Weights, answer, prepare};
 use crate::generation::{Event, EventSink, Loss};
-use crate::pool::{InstanceCommand, InstancePort};
+use crate::pool::{InstanceCommand, InstancePort, MAX_QUESTIONS};
 use crate::units::InstanceId;
 
 /// Decode calls that may fail in a row before the instance is given up.
@@ -62,8 +62,8 @@ pub(super) fn run<W: Weights>(
         Ok(context) => context,
         Err(fault) => return tell(WorkerEvent::InstanceFailed { id, fault }),
     };
-    // One run per slot, and a few other commands.
-    let (commands, inbox) = sync_channel(spec.slots as usize + 16);
+    // One run per slot, questions, and a few other commands.
+    let (commands, inbox) = sync_channel(spec.slots as usize + MAX_QUESTIONS + 16);
     let commands = Arc::new(commands);
     // The loop ends the intake with it; but while it runs, the pool alone decides how long commands can come.
     let last_command = Arc::downgrade(&commands);
@@ -138,6 +138,10 @@ fn take_in<W: Weights>(
                     continue;
                 }
             },
+            InstanceCommand::Ask(question, to) => {
+                to.give(answer(weights, &question, spec.pooling.is_some()));
+                continue;
+            }
             InstanceCommand::SetThreads(threads) => Order::SetThreads(threads),
             InstanceCommand::Stop => {
                 // The loop may have ended by itself.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use modelpool::api::AdminAccess;
 use modelpool::cli::{Server, ServerOptions};
 use modelpool::engine::fake::{Controls, FakeLoader};
 use modelpool::gpu::FakeMemory;
@@ -59,7 +60,8 @@ impl World {
         let mark = ("MODELPOOL_TEST".into(), mark(policy).into());
         let environment = vec![mark, ("MODELPOOL_FAULT".into(), fault.into())];
         let options = ServerOptions::of_this_machine(policy, program, environment).await;
-        let options = options.unwrap_or_else(|error| panic!("{error:#}"));
+        let mut options = options.unwrap_or_else(|error| panic!("{error:#}"));
+        options.admin = AdminAccess::Full;
         Self::start(policy, options).await
     }
 
@@ -80,6 +82,7 @@ impl World {
             cpu_threads: 4,
             memory: Box::new(FakeMemory::new(&[(DeviceId::Host, ByteCount::from_mib(64 << 10))])),
             remembered: Remembered::default(),
+            admin: AdminAccess::Full,
         };
         (Self::start(&policy, options).await, controls)
     }

@@ -127,6 +127,8 @@ async fn simulate(seed: u64, catalogs: &[(Arc<Catalog>, Policy)]) -> String {
         wake,
         metrics: telemetry::install().unwrap(),
         reloads: reload_inbox,
+        errands: mpsc::channel(1).1,
+        board: Arc::default(),
     });
     let stop = CancellationToken::new();
     let controlling = tokio::spawn(controller.run(stop.clone()));
@@ -259,7 +261,9 @@ impl Client {
         let mut text = String::new();
         loop {
             match flight.next().await {
-                Event::Embedding(_) => panic!("seed {}: nobody asked for an embedding", self.seed),
+                Event::Embedding(_) | Event::Cached { .. } => {
+                    panic!("seed {}: nobody asked for that", self.seed)
+                }
                 Event::Started { .. } => assert!(text.is_empty(), "seed {}: started twice", self.seed),
                 Event::Token { text: more, .. } => text.push_str(&more),
                 Event::Finished { text: last, .. } => {

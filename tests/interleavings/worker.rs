@@ -149,7 +149,8 @@ impl InstancePort for Port {
                 assert!(instance.sequences.is_empty(), "an instance is stopped only when it has drained");
                 instance.told_to_stop = true;
             }
-            InstanceCommand::SetThreads(_) => {}
+            // Dropped: nobody asks here.
+            InstanceCommand::Ask(..) | InstanceCommand::SetThreads(_) => {}
         }
         Ok(())
     }

@@ -10,11 +10,14 @@
 mod bias;
 mod gbnf;
 mod grammar;
+mod native;
 mod output;
 mod prompt;
+mod prompts;
 mod range;
 mod sampling;
 mod schema;
+mod target;
 mod unsupported;
 
 #[cfg(test)]
@@ -30,10 +33,14 @@ use super::error::ApiError;
 use super::headers::seconds;
 use crate::catalog::{Catalog, CatalogModel};
 use crate::generation::{GenerationRequest, Prompt, SamplingSettings};
+use crate::policy::{Pooling, SamplingPolicy};
+pub use native::{Native, NativeJob, read as read_native};
 use output::{Output, RawOutput};
-use prompt::{RawMessage, RawPrompt};
+use prompt::RawMessage;
+use prompts::RawCompletion;
 use range::shorten;
 use sampling::RawSampling;
+pub use target::Target;
 
 /// Which endpoint was asked, and so which shapes go in and out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,13 +64,20 @@ impl Shape {
 
 /// A validated request.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the request")]
 pub struct Job<'catalog> {
     /// The model asked for.
     pub model: &'catalog CatalogModel,
-    /// What to generate: the first choice.
+    /// What to generate: the first choice of the first prompt.
     pub request: GenerationRequest,
-    /// How many choices are wanted; at least one.
+    /// The prompts after the first one.
+    pub more_prompts: Vec<Prompt>,
+    /// How many choices of each prompt are wanted; at least one.
     pub choices: u32,
+    /// Whether an answer begins with its prompt.
+    pub echo: bool,
+    /// Whether each part of a stream says how long it took so far.
+    pub timings_per_token: bool,
     /// Whether tokens are sent as they come.
     pub stream: bool,
     /// Whether a stream ends with a chunk of token counts.
@@ -73,14 +87,21 @@ pub struct Job<'catalog> {
 }
 
 impl Job<'_> {
-    /// The request of each choice. They differ in their seeds, each one more than the one before, so that a choice
-    /// can be asked for again alone.
+    /// The request of each choice of each prompt, prompt by prompt. Those of one prompt differ in their seeds, each one
+    /// more than the one before, so that a choice can be asked for again alone.
     pub fn requests(&self) -> impl Iterator<Item = GenerationRequest> {
-        (0..self.choices).map(|choice| {
-            let seed = self.request.sampling.seed.wrapping_add(choice.into());
-            let sampling = SamplingSettings { seed, ..self.request.sampling.clone() };
-            GenerationRequest { sampling, ..self.request.clone() }
+        self.prompts().flat_map(move |prompt| {
+            (0..self.choices).map(move |choice| {
+                let seed = self.request.sampling.seed.wrapping_add(choice.into());
+                let sampling = SamplingSettings { seed, ..self.request.sampling.clone() };
+                GenerationRequest { sampling, prompt: prompt.clone(), ..self.request.clone() }
+            })
         })
+    }
+
+    /// All prompts, in order.
+    pub fn prompts(&self) -> impl Iterator<Item = &Prompt> {
+        std::iter::once(&self.request.prompt).chain(&self.more_prompts)
     }
 }
 
@@ -89,7 +110,6 @@ impl Job<'_> {
 struct RawRequest {
     model: String,
     messages: Option<Vec<RawMessage>>,
-    prompt: Option<RawPrompt>,
 }
 
 /// Reads the body of a request to `shape`'s endpoint.
@@ -103,24 +123,35 @@ pub fn read<'catalog>(
     catalog: &'catalog Catalog,
 ) -> Result<Job<'catalog>, ApiError> {
     let object: Map<String, Value> = body::parse(bytes)?;
-    unsupported::refuse(&object)?;
+    unsupported::refuse(&object, shape)?;
     let raw: RawRequest = body::from_object(&object)?;
     let model = find_model(&raw.model, catalog)?;
-    refuse_pooling(model, true)?;
+    refuse_others(model, Makes::Text)?;
     let raw_sampling: RawSampling = body::from_object(&object)?;
     let sampling = sampling::settings(raw_sampling, object.get("logit_bias"), &model.policy.sampling)?;
     let output = body::from_object::<RawOutput>(&object)?.check(shape)?;
     let grammar = grammar::read(&object)?;
     let timeout = timeout(object.get("timeout"))?;
-    let prompt = match shape {
-        Shape::Chat => Prompt::Text(model.chat.render(&prompt::messages(raw.messages)?)?),
-        Shape::Completion => prompt::prompt(raw.prompt)?,
+    let (mut prompts, echo) = match shape {
+        Shape::Chat => (vec![Prompt::Text(render(model, raw.messages)?)], false),
+        Shape::Completion => body::from_object::<RawCompletion>(&object)?.check(output.logprobs.is_some())?,
     };
-    let Output { stream, include_usage, max_tokens, stop, choices, logprobs, ignore_eos, reuse_prefix } =
-        output;
+    prompts::bounded(prompts.len(), output.choices)?;
+    let prompt = prompts.remove(0);
+    let Output { max_tokens, stop, logprobs, ignore_eos, reuse_prefix, .. } = output;
     let request =
         GenerationRequest { prompt, sampling, max_tokens, stop, ignore_eos, grammar, logprobs, reuse_prefix };
-    Ok(Job { model, request, choices, stream, include_usage, timeout })
+    Ok(Job {
+        model,
+        request,
+        more_prompts: prompts,
+        choices: output.choices,
+        echo,
+        timings_per_token: output.timings_per_token,
+        stream: output.stream,
+        include_usage: output.include_usage,
+        timeout,
+    })
 }
 
 /// The field `timeout`: seconds.
@@ -138,6 +169,33 @@ pub fn timeout(field: Option<&Value>) -> Result<Option<Duration>, ApiError> {
     })
 }
 
+/// The prompt that the messages of a chat become.
+///
+/// # Errors
+///
+/// [`ApiError`] that names the field.
+pub fn chat_prompt(object: &Map<String, Value>, model: &CatalogModel) -> Result<String, ApiError> {
+    #[derive(Deserialize)]
+    struct RawChat {
+        messages: Option<Vec<RawMessage>>,
+    }
+    render(model, body::from_object::<RawChat>(object)?.messages)
+}
+
+fn render(model: &CatalogModel, messages: Option<Vec<RawMessage>>) -> Result<String, ApiError> {
+    Ok(model.chat.render(&prompt::messages(messages)?)?)
+}
+
+/// How tokens are chosen where a request does not say.
+///
+/// # Panics
+///
+/// Never: a policy's values are in the range of a request's.
+#[must_use]
+pub fn default_sampling(policy: &SamplingPolicy) -> SamplingSettings {
+    sampling::settings(RawSampling::default(), None, policy).expect("a policy's values are valid")
+}
+
 /// The model that a client asks for.
 ///
 /// # Errors
@@ -150,18 +208,35 @@ pub fn find_model<'catalog>(
     Ok(catalog.model(name).ok_or_else(|| no_model(name, catalog))?)
 }
 
-/// A model makes text or vectors, as its policy says.
+/// What a path gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Makes {
+    /// Text.
+    Text,
+    /// Vectors, which may be scores.
+    Vectors,
+    /// Scores alone.
+    Scores,
+}
+
+/// A model makes text, vectors or scores, as its policy says.
 ///
 /// # Errors
 ///
-/// [`ApiError`] if it makes the other.
-pub fn refuse_pooling(model: &CatalogModel, wants_text: bool) -> Result<(), ApiError> {
-    let (name, makes_text) = (&model.policy.name, model.policy.engine.pooling.is_none());
-    let message = match (wants_text, makes_text) {
-        (true, true) | (false, false) => return Ok(()),
-        (true, false) => format!("model: {name} makes embeddings, not text; ask /v1/embeddings"),
-        (false, true) => {
+/// [`ApiError`] if it makes something else than the path gives.
+pub fn refuse_others(model: &CatalogModel, wanted: Makes) -> Result<(), ApiError> {
+    let name = &model.policy.name;
+    let message = match (wanted, model.policy.engine.pooling) {
+        (Makes::Text, None) | (Makes::Vectors, Some(_)) | (Makes::Scores, Some(Pooling::Rank)) => {
+            return Ok(());
+        }
+        (Makes::Text, Some(Pooling::Rank)) => format!("model: {name} makes scores, not text; ask /v1/rerank"),
+        (Makes::Text, Some(_)) => format!("model: {name} makes embeddings, not text; ask /v1/embeddings"),
+        (Makes::Vectors, None) => {
             format!("model: {name} makes text, not embeddings; its policy would have to set engine.pooling")
+        }
+        (Makes::Scores, _) => {
+            format!("model: {name} makes no scores; its policy would have to set engine.pooling to rank")
         }
     };
     Err(ApiError::invalid("model", message))

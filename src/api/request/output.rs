@@ -14,14 +14,26 @@ const MAX_STOP_BYTES: usize = 1024;
 /// many choices would have all slots; and all must have one before the answer begins.
 const MAX_CHOICES: u32 = 16;
 /// The most likeliest tokens that are told at each place; OpenAI's limit for chats.
-const MAX_LOGPROBS: u32 = 20;
+pub(super) const MAX_LOGPROBS: u32 = 20;
 
 /// One string or several.
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "expected a string or an array of strings")]
-enum Strings {
+pub(super) enum Strings {
     One(String),
     Many(Vec<String>),
+}
+
+impl Strings {
+    /// The stop strings of `field`.
+    pub(super) fn check(field: &str, given: Option<Self>) -> Result<Vec<String>, ApiError> {
+        let given = match given {
+            None => Vec::new(),
+            Some(Self::One(one)) => vec![one],
+            Some(Self::Many(many)) => many,
+        };
+        strings(field, given, MAX_STOP_STRINGS, MAX_STOP_BYTES)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -43,6 +55,7 @@ pub(super) struct RawOutput {
     top_logprobs: Option<u32>,
     ignore_eos: Option<bool>,
     cache_prompt: Option<bool>,
+    timings_per_token: Option<bool>,
 }
 
 /// The fields, checked.
@@ -57,27 +70,25 @@ pub(super) struct Output {
     pub logprobs: Option<u32>,
     pub ignore_eos: bool,
     pub reuse_prefix: bool,
+    pub timings_per_token: bool,
 }
 
 impl RawOutput {
     pub fn check(self, shape: Shape) -> Result<Output, ApiError> {
-        let stop = match self.stop {
-            None => Vec::new(),
-            Some(Strings::One(one)) => vec![one],
-            Some(Strings::Many(many)) => many,
+        let logprobs = match shape {
+            Shape::Chat => chat_logprobs(self.logprobs.as_ref(), self.top_logprobs)?,
+            Shape::Completion => completion_logprobs(self.logprobs.as_ref(), self.top_logprobs)?,
         };
         Ok(Output {
             stream: self.stream == Some(true),
             include_usage: self.stream_options.is_some_and(|options| options.include_usage == Some(true)),
             max_tokens: max_tokens(self.max_tokens, self.max_completion_tokens)?,
-            stop: strings("stop", stop, MAX_STOP_STRINGS, MAX_STOP_BYTES)?,
+            stop: Strings::check("stop", self.stop)?,
             choices: choices(self.n, self.best_of)?,
-            logprobs: match shape {
-                Shape::Chat => chat_logprobs(self.logprobs.as_ref(), self.top_logprobs)?,
-                Shape::Completion => completion_logprobs(self.logprobs.as_ref(), self.top_logprobs)?,
-            },
+            logprobs,
             ignore_eos: self.ignore_eos == Some(true),
             reuse_prefix: self.cache_prompt != Some(false),
+            timings_per_token: self.timings_per_token == Some(true),
         })
     }
 }

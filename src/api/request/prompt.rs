@@ -1,19 +1,10 @@
-//! The text to continue: a prompt, or the messages of a conversation.
+//! The text to continue: the messages of a conversation.
 
 use serde::Deserialize;
 
 use super::ApiError;
 use super::range::shorten;
 use crate::chat::Message;
-use crate::generation::{Prompt, Token};
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a string or an array of token ids")]
-pub(super) enum RawPrompt {
-    Text(String),
-    Tokens(Vec<Token>),
-    Texts(Vec<String>),
-}
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "expected a string or an array of text parts")]
@@ -32,23 +23,6 @@ struct RawPart {
 pub(super) struct RawMessage {
     role: String,
     content: Option<RawContent>,
-}
-
-/// The prompt of a completion.
-pub(super) fn prompt(prompt: Option<RawPrompt>) -> Result<Prompt, ApiError> {
-    match prompt {
-        None => Err(ApiError::invalid("prompt", "prompt: missing; give a string or an array of token ids")),
-        Some(RawPrompt::Text(text)) => Ok(Prompt::Text(text)),
-        Some(RawPrompt::Tokens(tokens)) => Ok(Prompt::Tokens(tokens)),
-        Some(RawPrompt::Texts(texts)) => match <[String; 1]>::try_from(texts) {
-            Ok([text]) => Ok(Prompt::Text(text)),
-            Err(texts) => {
-                let message =
-                    format!("prompt: one prompt a request, got {}; send one request for each", texts.len());
-                Err(ApiError::invalid("prompt", message))
-            }
-        },
-    }
 }
 
 /// The messages of a chat.

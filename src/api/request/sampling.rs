@@ -18,7 +18,7 @@ const MIROSTAT_TAU: f32 = 5.0;
 const MIROSTAT_ETA: f32 = 0.1;
 
 /// The fields as they are sent, under llama.cpp's names where OpenAI has none.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(super) struct RawSampling {
     temperature: Option<f32>,
     top_k: Option<u32>,

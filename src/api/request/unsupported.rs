@@ -2,21 +2,27 @@
 
 use serde_json::{Map, Value};
 
-use super::ApiError;
+use super::{ApiError, Shape};
 
 /// Fields that would change the answer.
-const UNSUPPORTED: [&str; 7] =
-    ["echo", "suffix", "tools", "tool_choice", "functions", "function_call", "audio"];
+const UNSUPPORTED: [&str; 5] = ["tools", "tool_choice", "functions", "function_call", "audio"];
+/// Those that only completions have.
+const OF_COMPLETIONS: [&str; 2] = ["echo", "suffix"];
 
 /// Refuses a request that asks for what there is not.
-pub(super) fn refuse(object: &Map<String, Value>) -> Result<(), ApiError> {
-    for field in UNSUPPORTED {
-        if object.get(field).is_some_and(|value| !is_neutral(field, value)) {
-            let message = format!("{field}: this server does not support it; leave it out");
-            return Err(ApiError::invalid(field, message));
-        }
+pub(super) fn refuse(object: &Map<String, Value>, shape: Shape) -> Result<(), ApiError> {
+    let asks = |field: &&str| object.get(*field).is_some_and(|value| !is_neutral(field, value));
+    if let Some(field) = UNSUPPORTED.into_iter().find(asks) {
+        let message = format!("{field}: this server does not support it; leave it out");
+        return Err(ApiError::invalid(field, message));
     }
-    Ok(())
+    match OF_COMPLETIONS.into_iter().find(asks) {
+        Some(field) if shape == Shape::Chat => {
+            let message = format!("{field}: only completions have it; leave it out, or ask /v1/completions");
+            Err(ApiError::invalid(field, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether a field's value means the same as leaving the field out.

@@ -4,6 +4,7 @@
 //! workers have ended.
 
 mod observe;
+mod operate;
 mod report;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use crate::clock::Clock;
 use crate::fleet::{Fleet, OnFree, Start};
 use crate::gpu::{DeviceMemory, MemoryReader};
 use crate::measured::Remembered;
+use crate::operator::{Board, Errand};
 use crate::policy::{DevicesPolicy, ModelPolicy, ScalePolicy};
 use crate::pool::Pool;
 use crate::scaling::Reason;
@@ -71,6 +73,10 @@ pub struct Setup {
     pub metrics: PrometheusHandle,
     /// New policies.
     pub reloads: mpsc::Receiver<Reload>,
+    /// What operators order.
+    pub errands: mpsc::Receiver<Errand>,
+    /// What they are shown.
+    pub board: Arc<Board>,
 }
 
 /// Another policy to follow, with its files read.
@@ -135,6 +141,7 @@ impl Controller {
                 () = stop.cancelled() => break,
                 Some(event) = self.events.recv() => self.handle(event),
                 Some(reload) = self.setup.reloads.recv() => self.adopt(reload),
+                Some(errand) = self.setup.errands.recv() => self.obey(errand),
                 () = wake.notified() => {}
                 _ = ticks.tick() => {}
             }
@@ -170,6 +177,7 @@ impl Controller {
     /// taken their place, models that are gone until nobody asks them for anything.
     fn adopt(&mut self, reload: Reload) {
         let Reload { catalog, devices, done } = reload;
+        self.renumber_pins(&catalog);
         let mut models = catalog.models.clone();
         for old in &self.models {
             if catalog.model(old.policy.name.as_str()).is_none() {
@@ -229,6 +237,7 @@ impl Controller {
         self.publish();
         if self.reported.is_none_or(|last| now.since(last) >= TICK) {
             self.reported = Some(now);
+            self.setup.board.show(self.fleet.overview(now));
             self.report(&observation);
         }
         if now.since(self.upkeep) >= UPKEEP_INTERVAL {

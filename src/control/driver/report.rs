@@ -51,20 +51,26 @@ impl Controller {
         let loading = model.and_then(first_loading);
         let condition = Condition { explanation: step.reason.to_string(), trouble, crash_loop, loading };
         self.setup.admission.explain(&step.model, condition);
-        let note = self.notes.entry(step.model.clone()).or_default();
-        let changed = std::mem::replace(&mut note.reason, reason) != reason;
         let acts = starts + drains > 0;
+        let changed =
+            std::mem::replace(&mut self.notes.entry(step.model.clone()).or_default().reason, reason)
+                != reason;
+        if count(|action| matches!(action, Action::Kill { .. })) > 0 && !acts {
+            self.note_for_operators(step);
+        }
         if !changed && !acts {
             return;
         }
         counter!(names::DECISIONS, "model" => step.model.to_string(), "reason" => reason).increment(1);
         if !acts {
+            let note = self.notes.entry(step.model.clone()).or_default();
             let recent = note.idle_logged.is_some_and(|last| now.since(last) < IDLE_LOG_INTERVAL);
             if step.reason == Reason::Steady || recent {
                 return;
             }
             note.idle_logged = Some(now);
         }
+        self.note_for_operators(step);
         let limit = step.limit.map(tracing::field::display);
         tracing::info!(model = %step.model, target = step.target_instances, starts, drains,
             reason = %step.reason, limit, "scaling");

@@ -37,6 +37,8 @@ fn controller(memory: &FakeMemory) -> Controller {
         wake,
         metrics: telemetry::install().expect("one recorder for all tests"),
         reloads: mpsc::channel(1).1,
+        errands: mpsc::channel(1).1,
+        board: Arc::default(),
     })
 }
 

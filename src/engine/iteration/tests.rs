@@ -160,7 +160,7 @@ fn stop_strings_end_a_sequence_and_are_not_sent() {
         admit(&mut engine, GenerationRequest { stop: vec!["hij".into(), "q".into()], ..request("a") });
     run(&mut engine);
     assert_eq!(record.text(), "bcdefg");
-    assert_eq!(end(&record), (FinishReason::Stop, 1, 9));
+    assert_eq!(end(&record), (FinishReason::StopString(0), 1, 9));
 }
 
 #[test]
@@ -366,6 +366,10 @@ fn texts_become_vectors_of_length_one_as_many_as_fit_at_once() {
         assert!((values[0] - x / length).abs() < 1e-6 && (values[1] - y / length).abs() < 1e-6, "{values:?}");
     }
     let too_long = admit(&mut engine, request(&"x".repeat(32)));
-    let error = GenerationError::TextTooLong { text_tokens: 32, max_tokens: 31 };
+    let error = GenerationError::TextTooLong {
+        text_tokens: 32,
+        max_tokens: 31,
+        limits: "engine.batch_tokens".into(),
+    };
     assert_eq!(too_long.last(), Event::Failed(error));
 }

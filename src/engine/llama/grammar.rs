@@ -6,7 +6,7 @@ use llama_cpp_2::sampling::LlamaSampler;
 use llama_cpp_2::token::data::LlamaTokenData;
 use llama_cpp_2::token::data_array::LlamaTokenDataArray;
 
-use super::llama_token;
+use super::tokens::llama_token;
 use crate::generation::{GenerationError, Grammar, Token};
 use crate::sampling::{Candidate, Constraint};
 

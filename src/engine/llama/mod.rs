@@ -7,6 +7,7 @@ mod backend;
 mod grammar;
 mod kept;
 mod quantize;
+mod tokens;
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +18,6 @@ use llama_cpp_2::context::session::LlamaStateSeqFlags;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::{LlamaModelParams, LlamaSplitMode};
-use llama_cpp_2::token::LlamaToken;
 
 pub use backend::compute_devices;
 use backend::{backend, gpu_indices};
@@ -25,7 +25,7 @@ use kept::{Kept, KeptTexts};
 pub use quantize::{QuantizeError, quantize};
 
 use super::{BatchToken, Context, ContextSpec, EngineError, Loader, Vocabulary, Weights, WeightsSpec};
-use crate::generation::{GenerationError, Grammar, Token};
+use crate::generation::{GenerationError, Grammar, SpecialToken, Token, Tokenizing};
 use crate::policy::{self, FlashAttention, Pooling, Split};
 use crate::sampling::Constraint;
 use crate::units::{DeviceId, DeviceSet};
@@ -51,7 +51,7 @@ impl Loader for LlamaLoader {
         let params = params(spec).map_err(error)?;
         let model = LlamaModel::load_from_file(backend(), &spec.path, &params)
             .map_err(|e| error(format!("{e} (llama.cpp's own messages are in the log){}", hint(spec))))?;
-        let vocabulary = Arc::new(read_vocabulary(&model));
+        let vocabulary = Arc::new(tokens::vocabulary(&model.vocab()));
         Ok(LlamaWeights {
             has_window: has_window(&model),
             model,
@@ -101,17 +101,6 @@ fn params(spec: &WeightsSpec) -> Result<LlamaModelParams, String> {
 fn has_window(model: &LlamaModel) -> bool {
     let architecture = model.meta_val_str("general.architecture").unwrap_or_default();
     model.meta_val_str(&format!("{architecture}.attention.sliding_window")).is_ok_and(|window| window != "0")
-}
-
-/// Asks for all tokens at once.
-fn read_vocabulary(model: &LlamaModel) -> Vocabulary {
-    let vocab = model.vocab();
-    let mut piece = Vec::with_capacity(64);
-    Vocabulary::new(vocab.tokens().map(|token| {
-        piece.clear();
-        vocab.token_to_piece_into(token, &mut piece, false, None);
-        (piece.clone(), vocab.is_eog(token))
-    }))
 }
 
 /// A loaded model.
@@ -191,17 +180,19 @@ impl Weights for LlamaWeights {
     }
 
     fn tokenize(&self, text: &str) -> Vec<Token> {
-        let vocab = self.model.vocab();
-        let mut tokens = vocab.tokenize(text.as_bytes(), false, true);
-        if vocab.should_add_bos() && tokens.first() != Some(&vocab.bos()) {
-            tokens.insert(0, vocab.bos());
-        }
-        tokens.into_iter().filter_map(|token| Token::try_from(token.0).ok()).collect()
+        tokens::tokenize(&self.model.vocab(), text)
     }
 
-    fn tokenize_part(&self, text: &str) -> Vec<Token> {
-        let tokens = self.model.vocab().tokenize(text.as_bytes(), false, false);
-        tokens.into_iter().filter_map(|token| Token::try_from(token.0).ok()).collect()
+    fn tokenize_with(&self, text: &str, form: Tokenizing) -> Vec<Token> {
+        tokens::tokenize_with(&self.model.vocab(), text, form)
+    }
+
+    fn special(&self, token: SpecialToken) -> Option<Token> {
+        tokens::special(&self.model.vocab(), token)
+    }
+
+    fn written(&self, token: Token) -> Vec<u8> {
+        tokens::written(&self.model.vocab(), token)
     }
 
     fn constraint(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, GenerationError> {
@@ -243,7 +234,7 @@ impl Context for LlamaInstance<'_> {
         for entry in batch {
             self.batch
                 .add(
-                    llama_token(entry.token),
+                    tokens::llama_token(entry.token),
                     position(entry.position),
                     &[position(entry.slot)],
                     entry.wants_logits,
@@ -372,10 +363,6 @@ impl Context for LlamaInstance<'_> {
         self.context = Some(context);
         Ok(())
     }
-}
-
-fn llama_token(token: Token) -> LlamaToken {
-    LlamaToken(i32::try_from(token).expect("token ids were checked against the vocabulary"))
 }
 
 /// llama.cpp counts positions and sequences with signed numbers.

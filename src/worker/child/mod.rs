@@ -20,11 +20,11 @@ use super::sandbox::{Confinement, confine, die_with_parent};
 use super::thread::ThreadSpawner;
 use super::{LoadFault, WorkerCommand, WorkerEnd, WorkerEvent, WorkerHandle, WorkerSpawner, WorkerSpec};
 use crate::engine::Loader;
-use crate::generation::{EventSink, Loss};
+use crate::generation::{EventSink, Loss, Question};
 use crate::gguf;
 use crate::ipc::{self, FrameReader, FromWorker, LoadOrder, PROTOCOL, ProtocolError, ToWorker};
 use crate::policy::Isolation;
-use crate::pool::{InstanceCommand, InstancePort};
+use crate::pool::{Answer, InstanceCommand, InstancePort};
 use crate::units::{DeviceSet, InstanceId};
 use outlet::{InstanceOutlet, Outlet, RemoteSink};
 
@@ -237,7 +237,7 @@ fn forget(shared: &Shared, id: InstanceId) {
     }
 }
 
-fn obey(shared: &Shared, worker: &dyn WorkerHandle, order: ToWorker) {
+fn obey(shared: &Arc<Shared>, worker: &dyn WorkerHandle, order: ToWorker) {
     match order {
         // A second order to load is nothing that a server sends.
         ToWorker::Load(_) => {}
@@ -261,6 +261,7 @@ fn obey(shared: &Shared, worker: &dyn WorkerHandle, order: ToWorker) {
                 member.outlet.cancel(sequence);
             }
         }
+        ToWorker::Ask { instance, question, what } => ask(shared, instance, question, what),
         ToWorker::SetThreads { instance, threads } => {
             if let Some(member) = shared.member(instance) {
                 deliver(shared, instance, &member, InstanceCommand::SetThreads(threads));
@@ -279,6 +280,16 @@ fn obey(shared: &Shared, worker: &dyn WorkerHandle, order: ToWorker) {
             shared.outlet.send(&FromWorker::Unloaded);
             end();
         }
+    }
+}
+
+/// Asks an instance; its answer goes out at once.
+fn ask(shared: &Arc<Shared>, instance: InstanceId, question: ipc::QuestionId, what: Arc<Question>) {
+    let telling = Arc::clone(shared);
+    let answer = Answer::new(move |answer| telling.outlet.send(&FromWorker::Answer { question, answer }));
+    if let Some(member) = shared.member(instance) {
+        // Given back, it is dropped, and that is told.
+        drop(deliver(shared, instance, &member, InstanceCommand::Ask(what, answer)));
     }
 }
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::questions::Questions;
 use crate::engine::ContextSpec;
-use crate::generation::{Event, EventSink, GenerationError, Loss, SequenceSpec, Suspicion};
+use crate::generation::{Event, EventSink, GenerationError, Loss, Question, SequenceSpec, Suspicion};
 use crate::ipc::{self, FromWorker, News, PROTOCOL, ProtocolError, SequenceId, ToWorker};
-use crate::pool::{InstanceCommand, InstancePort};
+use crate::pool::{Answer, InstanceCommand, InstancePort};
 use crate::units::{InstanceId, WorkerId};
 use crate::worker::{EventSender, ExitReason, LoadFault, WorkerEnd, WorkerEvent};
 
@@ -31,6 +32,7 @@ struct Table {
     /// The worker has ended: nothing more goes in.
     closed: bool,
     in_flight: HashMap<SequenceId, InFlight>,
+    questions: Questions,
     /// Instances that were ordered and did not report yet.
     ordered: HashSet<InstanceId>,
     /// Steps completed, by instance.
@@ -127,6 +129,13 @@ impl Connection {
                 self.tell(WorkerEvent::InstanceStopped { id });
             }
             FromWorker::Step { instance, news } => self.step(instance, news),
+            FromWorker::Answer { question, answer } => {
+                let asked = self.lock().questions.take(question);
+                // Without an answer it is dropped, and asked elsewhere.
+                if let (Some(asked), Some(answer)) = (asked, answer) {
+                    asked.give(answer);
+                }
+            }
             FromWorker::Unloaded => self.lock().end = Some(WorkerEnd::Unloaded),
         }
         Ok(())
@@ -143,6 +152,8 @@ impl Connection {
 
     /// An instance has ended, before or after it was ready.
     fn forget(&self, id: InstanceId) -> Result<(), ProtocolError> {
+        let unanswered = self.lock().questions.take_of(id);
+        drop(unanswered);
         if self.lock().progress.remove(&id).is_some() { Ok(()) } else { self.report(id) }
     }
 
@@ -204,6 +215,26 @@ impl Connection {
         Ok(())
     }
 
+    /// Asks an instance.
+    fn ask(&self, instance: InstanceId, what: Arc<Question>, answer: Answer) -> Result<(), InstanceCommand> {
+        let question = self.next_sequence.fetch_add(1, Ordering::Relaxed);
+        let message = ToWorker::Ask { instance, question, what: Arc::clone(&what) };
+        let mut frame = Vec::new();
+        if let Err(ProtocolError::TooLong { bytes, limit }) =
+            ipc::encode(&message, ipc::MAX_BYTES_TO_WORKER, &mut frame)
+        {
+            let (bytes, limit) = (bytes as u64, limit as u64);
+            answer.give(Err(GenerationError::PromptTooLarge { bytes, limit }));
+            return Ok(());
+        }
+        let mut table = self.lock();
+        if table.closed || self.outbox.try_send(frame).is_err() {
+            return Err(InstanceCommand::Ask(what, answer));
+        }
+        table.questions.add(question, instance, answer);
+        Ok(())
+    }
+
     /// Takes no sequence from now on, and gives what the worker said of its own end.
     pub(super) fn close(&self) -> Option<WorkerEnd> {
         let mut table = self.lock();
@@ -214,18 +245,22 @@ impl Connection {
     /// Lets all sequences that the worker had go on elsewhere. `suspect` is the instance that did not answer, if
     /// it was one.
     pub(super) fn lose_all(&self, reason: &ExitReason, suspect: Option<InstanceId>) {
-        let mut lost: Vec<(SequenceId, InFlight)> = self.lock().in_flight.drain().collect();
+        let (mut lost, asked): (Vec<(SequenceId, InFlight)>, _) = {
+            let mut table = self.lock();
+            (table.in_flight.drain().collect(), table.questions.take_all())
+        };
         if !lost.is_empty() {
             tracing::warn!(worker = %self.worker, requests = lost.len(), "its requests go on elsewhere");
         }
         // In the order in which they came, which is the order in which they continue.
         lost.sort_unstable_by_key(|(sequence, _)| *sequence);
-        let may_be: Vec<Standing> = lost
-            .iter()
-            .map(|(_, flight)| Standing {
-                present: suspect.is_none_or(|instance| instance == flight.instance),
-                on_trial: flight.on_trial,
-            })
+        let is_present = |of: InstanceId| suspect.is_none_or(|instance| instance == of);
+        let flights = lost.iter().map(|(_, flight)| (flight.instance, flight.on_trial));
+        // A question can be the cause as well: nobody is alone under suspicion beside one.
+        let questions = asked.iter().map(|(instance, _)| (*instance, true));
+        let may_be: Vec<Standing> = flights
+            .chain(questions)
+            .map(|(instance, on_trial)| Standing { present: is_present(instance), on_trial })
             .collect();
         let suspicions = suspicions(&may_be, reason.blames_requests());
         for ((_, flight), suspicion) in lost.into_iter().zip(suspicions) {
@@ -289,6 +324,7 @@ impl InstancePort for ProcessPort {
         let instance = self.instance;
         let message = match command {
             InstanceCommand::Run(spec, sink) => return self.connection.run(instance, spec, sink),
+            InstanceCommand::Ask(question, answer) => return self.connection.ask(instance, question, answer),
             InstanceCommand::SetThreads(threads) => ToWorker::SetThreads { instance, threads },
             InstanceCommand::Stop => ToWorker::Stop { instance },
         };

@@ -7,6 +7,7 @@
 
 mod connection;
 mod log;
+mod questions;
 mod supervise;
 
 use std::ffi::OsString;

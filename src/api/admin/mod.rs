@@ -1,0 +1,104 @@
+//! What operators see and do: instances, decisions, orders, the policy, draining.
+
+mod access;
+mod models;
+mod policy;
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+use warp::reply::{Reply, Response};
+
+use super::error::ApiError;
+use super::request::Target;
+use super::{Api, body};
+use crate::operator::{Board, Errand, MAX_DECISIONS, PolicyKeeper};
+
+pub use access::AdminAccess;
+pub(super) use access::admin_allowed;
+
+/// What can be asked by operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admin {
+    Instances,
+    Decisions,
+    Load,
+    Unload,
+    Pin,
+    Drain,
+    Policy,
+    ReplacePolicy,
+    ValidatePolicy,
+}
+
+/// What handlers work with for operators.
+pub struct Operation {
+    /// Who may do what they do.
+    pub access: AdminAccess,
+    /// What the controller tells.
+    pub board: Arc<Board>,
+    /// The way to the controller.
+    pub errands: mpsc::Sender<Errand>,
+    /// The policy that runs.
+    pub keeper: Arc<dyn PolicyKeeper>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawDrain {
+    drain: Option<bool>,
+}
+
+impl Api {
+    /// Answers an operator who may ask this.
+    pub(super) async fn administer(
+        &self,
+        admin: Admin,
+        bytes: &[u8],
+        target: Target<'_>,
+    ) -> Result<Response, ApiError> {
+        match admin {
+            Admin::Instances => {
+                let instances = self.operation.board.instances();
+                Ok(warp::reply::json(&json!({ "instances": *instances })).into_response())
+            }
+            Admin::Decisions => self.decisions(target),
+            Admin::Load => self.load_model(bytes).await,
+            Admin::Unload => self.unload_model(bytes).await,
+            Admin::Pin => self.pin_model(bytes).await,
+            Admin::Drain => self.drain(bytes),
+            Admin::Policy => Ok(self.show_policy()),
+            Admin::ReplacePolicy => self.replace_policy(bytes).await,
+            Admin::ValidatePolicy => self.validate_policy(bytes).await,
+        }
+    }
+
+    fn decisions(&self, target: Target<'_>) -> Result<Response, ApiError> {
+        let limit = match target.parameter("limit") {
+            None => MAX_DECISIONS,
+            Some(text) => text.parse().map_err(|_| {
+                ApiError::invalid(
+                    "limit",
+                    format!("limit: expected a whole number, got {:?}", shorten(&text)),
+                )
+            })?,
+        };
+        let decisions = self.operation.board.decisions(target.parameter("model").as_deref(), limit);
+        Ok(warp::reply::json(&json!({ "decisions": decisions })).into_response())
+    }
+
+    fn drain(&self, bytes: &[u8]) -> Result<Response, ApiError> {
+        // Without a body it drains.
+        let object: Map<String, Value> = if bytes.is_empty() { Map::new() } else { body::parse(bytes)? };
+        let drain = body::from_object::<RawDrain>(&object)?.drain != Some(false);
+        self.admission.pause(drain);
+        tracing::info!(drain, "an operator's order");
+        let (draining, requests) = (self.admission.is_closed(), self.admission.demand());
+        Ok(warp::reply::json(&json!({ "draining": draining, "requests": requests })).into_response())
+    }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(64).collect()
+}

@@ -1,0 +1,110 @@
+//! What there is: the models, and how they are doing. Nothing here loads a model.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use warp::reply::{Reply, Response};
+
+use super::Api;
+use super::auth::Visit;
+use super::error::ApiError;
+use super::request::find_model;
+use crate::catalog::CatalogModel;
+use crate::policy::Pooling;
+use crate::pool::PoolSnapshot;
+use crate::view::InstanceState;
+
+const STARTING: &str = InstanceState::Starting.name();
+
+impl Api {
+    /// Healthy while it takes requests, whether or not anything is loaded.
+    pub(super) fn health(&self) -> Response {
+        let snapshot = self.pool.load();
+        let served = snapshot.catalog.models.iter().map(|model| {
+            let name = &model.policy.name;
+            let condition = self.admission.condition(name);
+            let crash_loop = condition.as_ref().is_some_and(|condition| condition.crash_loop);
+            let mut state = json!({
+                "status": if crash_loop { "crash_loop" } else { "ok" },
+                "ready_instances": snapshot.instances(name).len(),
+            });
+            if let Some(trouble) = condition.and_then(|condition| condition.trouble) {
+                state["last_failure"] = trouble.into();
+            }
+            (name.to_string(), state)
+        });
+        let broken = snapshot.catalog.broken.iter().map(|model| {
+            let state = json!({ "status": "broken", "ready_instances": 0, "last_failure": model.reason });
+            (model.name.to_string(), state)
+        });
+        let models: serde_json::Map<_, _> = served.chain(broken).collect();
+        let draining = self.admission.is_closed();
+        let (status, word) =
+            if draining { (StatusCode::SERVICE_UNAVAILABLE, "draining") } else { (StatusCode::OK, "ok") };
+        let body = json!({ "status": word, "version": env!("CARGO_PKG_VERSION"), "models": models });
+        warp::reply::with_status(warp::reply::json(&body), status).into_response()
+    }
+
+    /// Those that the key may ask for.
+    pub(super) fn models(&self, visit: &Visit<'_>) -> Response {
+        let snapshot = self.pool.load();
+        let models = snapshot.catalog.models.iter().filter(|model| visit.may_use(&model.policy.name));
+        let data: Vec<_> = models.map(|model| self.describe(model, &snapshot)).collect();
+        warp::reply::json(&json!({ "object": "list", "data": data })).into_response()
+    }
+
+    /// One model.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError`] if there is none of that name, or its files cannot be used.
+    pub(super) fn model(&self, name: &str, visit: &Visit<'_>) -> Result<Response, ApiError> {
+        let snapshot = self.pool.load();
+        let model = find_model(name, &snapshot.catalog)?;
+        visit.allows(&model.policy.name)?;
+        Ok(warp::reply::json(&self.describe(model, &snapshot)).into_response())
+    }
+
+    /// A model in OpenAI's shape, with what other servers tell besides: `max_model_len` is vLLM's, `status` and `meta` are
+    /// llama-server's.
+    fn describe(&self, model: &CatalogModel, snapshot: &PoolSnapshot) -> Value {
+        let (policy, facts) = (&model.policy, &model.facts);
+        let ready = snapshot.instances(&policy.name).len();
+        let crash_loop = self.admission.condition(&policy.name).is_some_and(|condition| condition.crash_loop);
+        let instances = self.operation.board.instances();
+        let starts = instances
+            .iter()
+            .any(|instance| instance.model == policy.name.as_str() && instance.state == STARTING);
+        let value = match (ready, starts) {
+            (1.., _) => "loaded",
+            (0, true) => "loading",
+            (0, false) => "unloaded",
+        };
+        let variants: Vec<&str> = model.variants.iter().map(|variant| &*variant.name).collect();
+        json!({
+            "id": policy.name.as_str(),
+            "object": "model",
+            "created": facts.changed_at,
+            "owned_by": "modelpool",
+            "max_model_len": policy.context_tokens,
+            "task": task(policy.engine.pooling),
+            "variants": variants,
+            "status": { "value": value, "failed": crash_loop, "ready_instances": ready },
+            "meta": {
+                "architecture": facts.architecture,
+                "n_ctx_train": facts.trained_context_tokens,
+                "n_embd": facts.embedding_length,
+                "n_vocab": facts.vocabulary_tokens,
+                "size": model.variants[0].weights_bytes.0,
+            },
+        })
+    }
+}
+
+/// What a model makes.
+const fn task(pooling: Option<Pooling>) -> &'static str {
+    match pooling {
+        None => "generate",
+        Some(Pooling::Rank) => "rerank",
+        Some(_) => "embed",
+    }
+}

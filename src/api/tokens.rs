@@ -1,0 +1,135 @@
+//! Texts to tokens and back, and messages to a prompt, in llama-server's shapes. No slot is taken; the model is loaded if
+//! it must be.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use warp::reply::{Reply as _, Response};
+
+use super::Api;
+use super::auth::Visit;
+use super::body;
+use super::error::ApiError;
+use super::request::{self, Target};
+use crate::generation::{Prompt, PromptPart, Question, Reply, Token, Tokenizing};
+use crate::units::ModelName;
+
+#[derive(Debug, Deserialize)]
+struct RawTokenize {
+    content: String,
+    add_special: Option<bool>,
+    parse_special: Option<bool>,
+    with_pieces: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawDetokenize {
+    tokens: Vec<Token>,
+}
+
+/// A token and its text, or its bytes where they are no whole characters.
+#[derive(Debug, Serialize)]
+struct WirePiece {
+    id: Token,
+    piece: Value,
+}
+
+impl Api {
+    /// `/tokenize`
+    pub(super) async fn tokenize(
+        &self,
+        bytes: &[u8],
+        target: Target<'_>,
+        visit: &Visit<'_>,
+    ) -> Result<Response, ApiError> {
+        let object: Map<String, Value> = body::parse(bytes)?;
+        let raw: RawTokenize = body::from_object(&object)?;
+        let form = Tokenizing {
+            add_special: raw.add_special == Some(true),
+            parse_special: raw.parse_special != Some(false),
+        };
+        let with_pieces = raw.with_pieces == Some(true);
+        let question = Question::Tokenize { text: raw.content, form, with_pieces };
+        let Reply::Tokens { tokens, pieces } = self.ask(&object, target, visit, question).await? else {
+            return Err(ApiError::foreign_reply());
+        };
+        let body = if with_pieces {
+            let pieces =
+                tokens.into_iter().zip(pieces).map(|(id, piece)| WirePiece { id, piece: written(piece) });
+            json!({ "tokens": pieces.collect::<Vec<_>>() })
+        } else {
+            json!({ "tokens": tokens })
+        };
+        Ok(warp::reply::json(&body).into_response())
+    }
+
+    /// `/detokenize`
+    pub(super) async fn detokenize(
+        &self,
+        bytes: &[u8],
+        target: Target<'_>,
+        visit: &Visit<'_>,
+    ) -> Result<Response, ApiError> {
+        let object: Map<String, Value> = body::parse(bytes)?;
+        let raw: RawDetokenize = body::from_object(&object)?;
+        let Reply::Text(content) = self.ask(&object, target, visit, Question::Detokenize(raw.tokens)).await?
+        else {
+            return Err(ApiError::foreign_reply());
+        };
+        Ok(warp::reply::json(&json!({ "content": content })).into_response())
+    }
+
+    /// `/apply-template`: needs no instance.
+    pub(super) fn apply_template(
+        &self,
+        bytes: &[u8],
+        target: Target<'_>,
+        visit: &Visit<'_>,
+    ) -> Result<Response, ApiError> {
+        let object: Map<String, Value> = body::parse(bytes)?;
+        let catalog = self.pool.load();
+        let model = target.find(&object, &catalog.catalog)?;
+        visit.allows(&model.policy.name)?;
+        let prompt = request::chat_prompt(&object, model)?;
+        Ok(warp::reply::json(&json!({ "prompt": prompt })).into_response())
+    }
+
+    /// A prompt as text.
+    pub(super) async fn written(&self, model: &ModelName, prompt: &Prompt) -> Result<String, ApiError> {
+        let parts = match prompt {
+            Prompt::Text(text) => return Ok(text.clone()),
+            Prompt::Infill(infill) => return Ok(infill.prefix.clone()),
+            Prompt::Pair { query, document } => return Ok(format!("{query}{document}")),
+            Prompt::Tokens(tokens) => &[PromptPart::Tokens(tokens.clone())],
+            Prompt::Mixed(parts) => parts.as_slice(),
+        };
+        let mut text = String::new();
+        for part in parts {
+            match part {
+                PromptPart::Text(part) => text.push_str(part),
+                PromptPart::Tokens(tokens) => {
+                    match self.admission.ask(model, Question::Detokenize(tokens.clone())).await? {
+                        Reply::Text(part) => text.push_str(&part),
+                        _ => return Err(ApiError::foreign_reply()),
+                    }
+                }
+            }
+        }
+        Ok(text)
+    }
+
+    async fn ask(
+        &self,
+        object: &Map<String, Value>,
+        target: Target<'_>,
+        visit: &Visit<'_>,
+        question: Question,
+    ) -> Result<Reply, ApiError> {
+        let name = target.find(object, &self.pool.load().catalog)?.policy.name.clone();
+        visit.allows(&name)?;
+        Ok(self.admission.ask(&name, question).await?)
+    }
+}
+
+fn written(piece: Vec<u8>) -> Value {
+    String::from_utf8(piece).map_or_else(|error| json!(error.into_bytes()), Value::String)
+}

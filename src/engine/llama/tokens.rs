@@ -1,0 +1,61 @@
+//! What llama.cpp knows of a model's tokens.
+
+use llama_cpp_2::token::LlamaToken;
+use llama_cpp_2::vocab::LlamaVocab;
+
+use crate::engine::Vocabulary;
+use crate::generation::{SpecialToken, Token, Tokenizing};
+
+/// Asks for all tokens at once.
+pub(super) fn vocabulary(vocab: &LlamaVocab<'_>) -> Vocabulary {
+    let mut piece = Vec::with_capacity(64);
+    Vocabulary::new(vocab.tokens().map(|token| {
+        piece.clear();
+        vocab.token_to_piece_into(token, &mut piece, false, None);
+        (piece.clone(), vocab.is_eog(token))
+    }))
+}
+
+/// As a prompt: with the token that begins a sequence, unless the text has it, and nothing at the end.
+pub(super) fn tokenize(vocab: &LlamaVocab<'_>, text: &str) -> Vec<Token> {
+    let mut tokens = tokenize_with(vocab, text, Tokenizing { add_special: false, parse_special: true });
+    if let Some(begin) = special(vocab, SpecialToken::Begin)
+        && tokens.first() != Some(&begin)
+    {
+        tokens.insert(0, begin);
+    }
+    tokens
+}
+
+pub(super) fn tokenize_with(vocab: &LlamaVocab<'_>, text: &str, form: Tokenizing) -> Vec<Token> {
+    let tokens = vocab.tokenize(text.as_bytes(), form.add_special, form.parse_special);
+    tokens.into_iter().filter_map(own).collect()
+}
+
+pub(super) fn special(vocab: &LlamaVocab<'_>, token: SpecialToken) -> Option<Token> {
+    match token {
+        SpecialToken::Begin => own(vocab.bos()).filter(|_| vocab.should_add_bos()),
+        SpecialToken::End => own(vocab.eos()).or(own(vocab.sep())).filter(|_| vocab.should_add_eos()),
+        SpecialToken::Separator => own(vocab.sep()).filter(|_| vocab.should_add_sep()),
+        SpecialToken::InfillPrefix => own(vocab.fim_pre()),
+        SpecialToken::InfillSuffix => own(vocab.fim_suf()),
+        SpecialToken::InfillMiddle => own(vocab.fim_mid()),
+        SpecialToken::InfillProject => own(vocab.fim_rep()),
+        SpecialToken::InfillFile => own(vocab.fim_sep()),
+    }
+}
+
+pub(super) fn written(vocab: &LlamaVocab<'_>, token: Token) -> Vec<u8> {
+    let mut piece = Vec::with_capacity(64);
+    vocab.token_to_piece_into(llama_token(token), &mut piece, true, None);
+    piece
+}
+
+/// llama.cpp's number for no token is negative.
+fn own(token: LlamaToken) -> Option<Token> {
+    Token::try_from(token.0).ok()
+}
+
+pub(super) fn llama_token(token: Token) -> LlamaToken {
+    LlamaToken(i32::try_from(token).expect("token ids were checked against the vocabulary"))
+}
