@@ -258,8 +258,10 @@ fn texts_that_are_no_policy_are_refused_in_words() {
     let long = " ".repeat(MAX_POLICY_BYTES + 1);
     check(
         &long,
-        &["p: cannot read the policy: it is longer than 1048576 bytes; check that it is a policy, and \
-                    shorten it"],
+        &[
+            "p: cannot read the policy: it is longer than 1048576 bytes; check that it is the right file, and \
+                    shorten it",
+        ],
     );
 }
 

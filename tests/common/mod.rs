@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod keys;
 pub mod process;
 
 use std::path::Path;
