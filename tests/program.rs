@@ -158,6 +158,47 @@ fn check_reports_every_fault_at_once_and_starts_nothing() {
 
 /// Paths in a policy are relative to its file, not to where the program runs.
 #[test]
+fn a_key_that_is_made_opens_a_server_and_a_file_that_changes_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys.yaml");
+    let make = |name: &str| -> String {
+        let output = run(folder.path(), &["key", name]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (secret, entry) = text.split_once("\n\n").unwrap();
+        std::fs::write(&keys, entry).unwrap();
+        secret.to_owned()
+    };
+    let first = make("first");
+    assert!(first.starts_with("mp-") && first.len() == 67, "{first}");
+    let model = "models: [{ name: m, context_tokens: 1024, variants: [{ path: \"embedded:tidepool-3m-f16.gguf\" }] }]";
+    let policy = format!("server: {{ listen: \"{ANY_PORT}\", api_keys_file: keys.yaml }}\n{model}");
+    std::fs::write(folder.path().join("p.yaml"), policy).unwrap();
+    let checked = run(folder.path(), &["check", "p.yaml"]);
+    assert!(String::from_utf8_lossy(&checked.stdout).contains("API keys: 1, of operators: 0"), "{checked:?}");
+    let server = Serving::start(folder.path(), &["serve", "--policy", "p.yaml"]);
+    let status = |secret: &str| {
+        let (url, header) = (format!("{}/v1/models", server.url), format!("Authorization: Bearer {secret}"));
+        let arguments = ["-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", &header, &url];
+        String::from_utf8(Command::new("curl").args(arguments).output().unwrap().stdout).unwrap()
+    };
+    assert_eq!((status(&first).as_str(), status("mp-guess").as_str()), ("200", "401"));
+    let second = make("second");
+    server.signal(Signal::HUP);
+    let begun = Instant::now();
+    while status(&second) != "200" {
+        assert!(begun.elapsed() < PATIENCE, "the new file is not followed");
+    }
+    assert_eq!(status(&first), "401");
+    check_failure(
+        &run(folder.path(), &["key", "a b"]),
+        1,
+        &["expected a name of 1 to 64 letters", "\"a b\""],
+    );
+    std::fs::write(&keys, "keys: [{ name: a }]").unwrap();
+    check_failure(&run(folder.path(), &["check", "p.yaml"]), 1, &["keys.yaml:1:8: keys[0].sha256: missing"]);
+}
+
+#[test]
 fn paths_in_a_policy_are_relative_to_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let models = tempfile::tempdir().unwrap();

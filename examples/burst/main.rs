@@ -116,6 +116,10 @@ async fn read_stream(
         pending.push_str(std::str::from_utf8(&chunk).map_err(|error| error.to_string())?);
         while let Some(end) = pending.find("\n\n") {
             let event: String = pending.drain(..end + 2).collect();
+            if event.starts_with(':') {
+                // A comment: the request waits, or its stream pauses.
+                continue;
+            }
             let data = event.trim_end().strip_prefix("data: ").ok_or("not an event")?;
             if data == "[DONE]" {
                 done = true;

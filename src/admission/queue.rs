@@ -12,6 +12,9 @@
 //!    tie, the one who came first.
 //!
 //! With one key, or none, that is first come, first served.
+//!
+//! Places are shared, too: who finds the queue full and has less than their share of it takes the place of the last of the
+//! key that has the most by weight (longest queue drop: McKenney, "Stochastic Fairness Queueing", INFOCOM 1990).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -24,6 +27,9 @@ use crate::units::Timestamp;
 pub const AGEING: Duration = Duration::from_millis(200);
 /// The priority of those who have none of their own: the middle.
 pub const DEFAULT_PRIORITY: u32 = 50;
+
+/// The largest weight; finer differences than one part of it do not count.
+const MAX_WEIGHT: u32 = 1000;
 
 /// The number of somebody who waits or was served; grows with each arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +78,7 @@ struct Entry<T> {
 #[derive(Debug)]
 struct Line<T> {
     priority: u32,
+    weight: u32,
     entries: VecDeque<Entry<T>>,
 }
 
@@ -110,27 +117,40 @@ impl<T> WaitQueue<T> {
         }
     }
 
-    /// Joins the queue; gives `item` back if the queue is full.
+    /// Joins the queue. Gives with the ticket who had to leave for it.
     ///
     /// # Errors
     ///
-    /// The item, if the queue is full.
-    pub fn push(&mut self, item: T, claim: &Claim, now: Timestamp) -> Result<Ticket, T> {
+    /// The item, if the queue is full and its flow has its share of the places.
+    pub fn push(&mut self, item: T, claim: &Claim, now: Timestamp) -> Result<(Ticket, Option<T>), T> {
+        let mut pushed_out = None;
         if self.waiting >= self.max {
-            return Err(item);
+            let Some(flow) = self.too_long(claim).cloned() else { return Err(item) };
+            pushed_out = self.take_last(&flow).map(|entry| entry.item);
         }
         if !self.lines.contains_key(&claim.flow) {
             self.shares.join(claim, self.lines.keys(), now);
         }
         let ticket = self.ticket();
-        let line = self
-            .lines
-            .entry(claim.flow.clone())
-            .or_insert_with(|| Line { priority: claim.priority, entries: VecDeque::new() });
-        line.priority = claim.priority;
+        let line = self.lines.entry(claim.flow.clone()).or_insert_with(|| Line {
+            priority: claim.priority,
+            weight: 1,
+            entries: VecDeque::new(),
+        });
+        (line.priority, line.weight) = (claim.priority, claim.weight.max(1));
         line.entries.push_back(Entry { ticket, since: now, item });
         self.waiting += 1;
-        Ok(ticket)
+        Ok((ticket, pushed_out))
+    }
+
+    /// The flow with the most places by weight, if one more request of `claim` would not have as many.
+    fn too_long(&self, claim: &Claim) -> Option<&Flow> {
+        let places =
+            |count: usize, weight: u32| count as u64 * u64::from(MAX_WEIGHT) / u64::from(weight.max(1));
+        let longest = self.lines.iter().filter(|(flow, _)| **flow != claim.flow);
+        let (flow, line) = longest.max_by_key(|(_, line)| places(line.entries.len(), line.weight))?;
+        let own = places(self.len_of(&claim.flow) + 1, claim.weight);
+        (places(line.entries.len(), line.weight) > own).then_some(flow)
     }
 
     /// Comes back after a slot was lost: before all who never had one, and whatever the bound.
@@ -227,8 +247,20 @@ impl<T> WaitQueue<T> {
     }
 
     fn take_first(&mut self, flow: &Flow) -> Option<Entry<T>> {
+        self.take(flow, VecDeque::pop_front)
+    }
+
+    fn take_last(&mut self, flow: &Flow) -> Option<Entry<T>> {
+        self.take(flow, VecDeque::pop_back)
+    }
+
+    fn take(
+        &mut self,
+        flow: &Flow,
+        take: impl FnOnce(&mut VecDeque<Entry<T>>) -> Option<Entry<T>>,
+    ) -> Option<Entry<T>> {
         let line = self.lines.get_mut(flow)?;
-        let entry = line.entries.pop_front();
+        let entry = take(&mut line.entries);
         if line.entries.is_empty() {
             self.lines.remove(flow);
         }
@@ -243,13 +275,7 @@ impl<T> WaitQueue<T> {
         }
         let (flow, at) = self.find(ticket)?;
         let flow = flow.clone();
-        let line = self.lines.get_mut(&flow)?;
-        let entry = line.entries.remove(at)?;
-        if line.entries.is_empty() {
-            self.lines.remove(&flow);
-        }
-        self.waiting -= 1;
-        Some(entry.item)
+        self.take(&flow, |entries| entries.remove(at)).map(|entry| entry.item)
     }
 
     /// In which line somebody stands, and how many stand before them there.

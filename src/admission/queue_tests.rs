@@ -17,7 +17,7 @@ fn claim(name: &str, weight: u32, priority: u32) -> Claim {
 fn serves_in_order_of_arrival_and_lets_people_leave() {
     let mut queue = WaitQueue::new(10);
     let anonymous = Claim::default();
-    let tickets: Vec<_> = "abcd".chars().map(|c| queue.push(c, &anonymous, at(0)).unwrap()).collect();
+    let tickets: Vec<_> = "abcd".chars().map(|c| queue.push(c, &anonymous, at(0)).unwrap().0).collect();
     assert_eq!(queue.remove(tickets[1]), Some('b'));
     assert_eq!(queue.remove(tickets[1]), None);
     assert_eq!(queue.pop(at(1)), Some('a'));
@@ -33,6 +33,22 @@ fn is_bounded() {
     assert_eq!(queue.push('b', &claim("k", 1, 50), at(0)), Err('b'));
     queue.pop(at(0));
     assert!(queue.push('b', &Claim::default(), at(0)).is_ok());
+}
+
+#[test]
+fn a_full_queue_has_places_for_every_key_by_weight() {
+    let mut queue = WaitQueue::new(6);
+    let (busy, new) = (claim("busy", 1, 50), claim("new", 2, 50));
+    for number in 0..6 {
+        assert!(queue.push(number, &busy, at(0)).is_ok());
+    }
+    assert_eq!(queue.push(6, &busy, at(0)), Err(6));
+    // The latest of the other key goes, until both have what they weigh.
+    let pushed_out: Vec<_> =
+        (10..16).map(|number| queue.push(number, &new, at(1)).ok().and_then(|(_, out)| out)).collect();
+    assert_eq!(pushed_out, [Some(5), Some(4), Some(3), Some(2), None, None]);
+    assert_eq!((queue.len_of(&busy.flow), queue.len_of(&new.flow), queue.len()), (2, 4, 6));
+    assert_eq!(queue.push(7, &busy, at(2)), Err(7));
 }
 
 #[test]
@@ -118,8 +134,8 @@ fn a_key_that_was_away_saves_nothing_up() {
 fn tells_how_many_are_served_before() {
     let mut queue = WaitQueue::new(100);
     let (one, three) = (claim("one", 1, 50), claim("three", 3, 50));
-    let ones: Vec<_> = (0..4).map(|_| queue.push('1', &one, at(0)).unwrap()).collect();
-    let threes: Vec<_> = (0..12).map(|_| queue.push('3', &three, at(0)).unwrap()).collect();
+    let ones: Vec<_> = (0..4).map(|_| queue.push('1', &one, at(0)).unwrap().0).collect();
+    let threes: Vec<_> = (0..12).map(|_| queue.push('3', &three, at(0)).unwrap().0).collect();
     let ahead = |ticket| queue.ahead(ticket, at(0)).unwrap();
     assert_eq!((ahead(ones[0]), ahead(ones[1]), ahead(ones[3])), (0, 4, 12));
     assert_eq!((ahead(threes[0]), ahead(threes[11])), (0, 15));
@@ -144,7 +160,7 @@ impl Saturated {
         let mut running: Vec<(u64, Ticket, usize, u64)> = Vec::new();
         for _ in 0..self.clients {
             for key in 0..keys {
-                since.insert(self.queue.push(key, &self.claims[key], at(0)).unwrap(), 0);
+                since.insert(self.queue.push(key, &self.claims[key], at(0)).unwrap().0, 0);
             }
         }
         let (mut now, mut number) = (0, 0);
@@ -162,7 +178,7 @@ impl Saturated {
             now = end;
             had[key] += end - begun;
             self.queue.end(ticket, at(now));
-            since.insert(self.queue.push(key, &self.claims[key], at(now)).unwrap(), now);
+            since.insert(self.queue.push(key, &self.claims[key], at(now)).unwrap().0, now);
         }
         (had, longest)
     }
@@ -226,7 +242,7 @@ proptest! {
             let now = at(number as u64 * 37);
             match step {
                 0 | 1 => {
-                    if let Ok(ticket) = queue.push(number, &claim, now) {
+                    if let Ok((ticket, _)) = queue.push(number, &claim, now) {
                         model.push_back((ticket, number));
                     } else {
                         prop_assert_eq!(model.len(), 50);
@@ -255,7 +271,7 @@ proptest! {
     fn a_priority_only_delays_for_a_while(low in 0_u32..100, high in 0_u32..=100) {
         prop_assume!(low < high);
         let mut queue = WaitQueue::new(100_000);
-        let ticket = queue.push(0, &claim("low", 1, low), at(0)).unwrap();
+        let (ticket, _) = queue.push(0, &claim("low", 1, low), at(0)).unwrap();
         let mut now = 0;
         let mut running: Option<Ticket> = None;
         while queue.ahead(ticket, at(now)).is_some() {

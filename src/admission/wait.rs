@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::flight::{Arrival, Deadline, Place};
-use super::queue::Ticket;
+use super::queue::{Claim, Ticket};
 use super::rejection::{rounded_up, whole_seconds};
 use super::{Admission, Demand, ModelQueue, QueueState, RESTART_TIME, Rejection, Trail, Waiter};
 use crate::clock::Clock;
@@ -138,10 +138,7 @@ impl Admission {
                 Turn::Return => state.waiting.push_returned(waiter, claim, now),
                 Turn::Arrival(_) => {
                     self.refuse_hopeless(queue, &state, arrived, now)?;
-                    state.waiting.push(waiter, claim, now).map_err(|_| Rejection::QueueFull {
-                        waiting: state.waiting.len(),
-                        retry_after: self.when_to_come_back(queue, &state, now),
-                    })?
+                    self.join(queue, &mut state, waiter, claim, now)?
                 }
             };
             state.moved(now);
@@ -160,6 +157,29 @@ impl Admission {
             demand.ticket = ticket;
         }
         Ok(entry)
+    }
+
+    /// Takes a place in the queue, of another one if it must be.
+    fn join(
+        &self,
+        queue: &ModelQueue,
+        state: &mut QueueState,
+        waiter: Waiter,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Result<Ticket, Rejection> {
+        let full = |state: &QueueState| Rejection::QueueFull {
+            waiting: state.waiting.len(),
+            retry_after: self.when_to_come_back(queue, state, now),
+        };
+        let Ok((ticket, pushed_out)) = state.waiting.push(waiter, claim, now) else {
+            return Err(full(state));
+        };
+        if let Some(waiter) = pushed_out {
+            // It holds no slot, so that this frees none under the lock.
+            drop(waiter.sender.send(Err(full(state))));
+        }
+        Ok(ticket)
     }
 
     /// Whether a new request may come in at all.

@@ -108,8 +108,9 @@ fn patient(stream: TcpStream, timeout: Duration) -> std::pin::Pin<Box<TimeoutStr
     let keepalive =
         TcpKeepalive::new().with_time(timeout).with_interval(timeout.max(Duration::from_secs(3)) / 3);
     drop(socket.set_tcp_keepalive(&keepalive));
+    // What the system has taken over and the client does not take is waited for as long again.
     #[cfg(target_os = "linux")]
-    drop(socket.set_tcp_user_timeout(Some(timeout)));
+    drop(socket.set_tcp_user_timeout(Some(timeout * 2)));
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(timeout));
     Box::pin(stream)

@@ -112,10 +112,6 @@ impl Stream for PatientStream {
             }
         };
         self.silence.as_mut().reset(Instant::now() + SILENCE);
-        // The timer tells this task when the next comment is due.
-        if self.silence.as_mut().poll(context).is_ready() {
-            context.waker().wake_by_ref();
-        }
         Poll::Ready(frame.map(Ok))
     }
 }

@@ -11,7 +11,7 @@ use crate::engine::llama::compute_devices;
 use crate::fleet::PredictedBytes;
 use crate::gpu::{self, DeviceMemory};
 use crate::measured::{Key, Remembered};
-use crate::policy::{DevicesPolicy, ModelPolicy, Policy};
+use crate::policy::{ApiKeys, DevicesPolicy, ModelPolicy, Policy};
 use crate::units::{ByteCount, DeviceId};
 use crate::view::Takes;
 
@@ -22,9 +22,10 @@ const UNKNOWN: &str = "-";
 ///
 /// # Errors
 ///
-/// All faults of the policy at once; then all models whose files cannot be used.
+/// All faults of the policy at once, then those of its file of API keys; then all models whose files cannot be used.
 pub fn run(file: &Path) -> anyhow::Result<()> {
     let policy = Policy::from_file(file)?;
+    let keys = policy.server.api_keys_file.as_deref().map(ApiKeys::from_file).transpose()?;
     let catalog = read_catalog(&policy)?;
     if !catalog.broken.is_empty() {
         anyhow::bail!("{}", faults(&catalog.broken));
@@ -39,6 +40,11 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
     let mut text = format!("{}: valid\n", file.display());
     for model in &catalog.models {
         machine.describe(model, &mut text)?;
+    }
+    if let Some(keys) = keys {
+        let keys = keys.into_keys();
+        let admins = keys.iter().filter(|key| key.admin).count();
+        writeln!(text, "  API keys: {}, of operators: {admins}", keys.len())?;
     }
     print(&text);
     Ok(())

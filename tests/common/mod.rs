@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod keys;
 pub mod process;
 
 use std::path::Path;
@@ -184,6 +185,9 @@ pub async fn stream(client: &reqwest::Client, url: &str, body: &Value) -> Stream
     }
     for event in text.split_terminator("\n\n") {
         assert!(!streamed.done, "something follows [DONE]: {event}");
+        if event.starts_with(": ") {
+            continue;
+        }
         let data = event.strip_prefix("data: ").unwrap_or_else(|| panic!("not an event: {event:?}"));
         if data == "[DONE]" {
             streamed.done = true;

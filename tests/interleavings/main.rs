@@ -1,5 +1,5 @@
 //! Proves that no request is lost, nothing is wedged and nothing leaks, whatever comes together: loads, unloads, deaths,
-//! freezes, requests, clients that leave, reloads. A thousand runs of the real controller, fleet, pool and admission
+//! freezes, requests of several keys, clients that leave, reloads. A thousand runs of the real controller, fleet, pool and admission
 //! against simulated workers, in virtual time. A seed decides everything in a run, and is printed if it fails.
 
 mod random;
@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use modelpool::admission::{Admission, Flight, Rejection};
+use modelpool::admission::queue::Claim;
+use modelpool::admission::{Admission, Arrival, Flight, Rejection};
 use modelpool::catalog::Catalog;
 use modelpool::clock::Clock;
 use modelpool::control::driver::{Controller, Reload, Setup};
@@ -21,7 +22,7 @@ use modelpool::measured::Remembered;
 use modelpool::policy::Policy;
 use modelpool::pool::Pool;
 use modelpool::telemetry;
-use modelpool::units::{ByteCount, DeviceId, ModelName};
+use modelpool::units::{ByteCount, DeviceId, KeyName, ModelName};
 use random::Random;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
@@ -158,6 +159,7 @@ impl Run {
                 tokens: 1 + u32::try_from(self.shared.below(50)).unwrap(),
                 // Some leave after a while.
                 patience: (self.shared.below(5) == 0).then(|| Duration::from_millis(self.shared.below(400))),
+                claim: claim(self.shared.below(4)),
                 admission: Arc::clone(&self.admission),
                 tally: Arc::clone(&self.tally),
             };
@@ -227,8 +229,20 @@ struct Client {
     poison: bool,
     tokens: u32,
     patience: Option<Duration>,
+    claim: Claim,
     admission: Arc<Admission>,
     tally: Arc<Tally>,
+}
+
+/// Without a key, or with one of three that differ in weight and priority.
+fn claim(of: u64) -> Claim {
+    let key = |name, weight, priority| Claim { flow: Some(KeyName::new(name)), weight, priority };
+    match of {
+        0 => Claim::default(),
+        1 => key("light", 1, 50),
+        2 => key("heavy", 9, 50),
+        _ => key("urgent", 1, 100),
+    }
 }
 
 impl Client {
@@ -248,7 +262,8 @@ impl Client {
             max_tokens: Some(self.tokens),
             ..GenerationRequest::new(Prompt::Text(prompt.into()))
         };
-        match self.admission.submit(&self.model, request, std::time::Instant::now()).await {
+        let arrival = Arrival { claim: self.claim.clone(), ..Arrival::from(std::time::Instant::now()) };
+        match self.admission.submit(&self.model, request, arrival).await {
             Ok(flight) => self.read(flight).await,
             // Refused in words before it was accepted: the model is gone, or fails again and again.
             Err(Rejection::Removed { .. } | Rejection::CannotLoad { .. }) => &self.tally.refused,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{MODEL, faults, parse};
-use crate::policy::ServerPolicy;
+use crate::policy::{ApiKeys, ServerPolicy};
 use crate::units::ByteCount;
 
 /// A policy with this section.
@@ -56,5 +56,29 @@ fn origins_are_what_browsers_send() {
             found.len() == 1 && found[0].contains("server.cors_origins[0]: expected an origin"),
             "{wrong}: {found:?}"
         );
+    }
+}
+
+#[test]
+fn the_document_shows_a_legal_file_of_keys() {
+    let document = include_str!("../../../docs/operations.md");
+    let (_, section) = document.split_once("## API keys\n").expect("the section");
+    let (_, block) = section.split_once("```yaml\n").expect("the example");
+    let (yaml, rest) = block.split_once("```").expect("its end");
+    let keys = ApiKeys::parse(yaml, "keys.yaml").unwrap_or_else(|error| panic!("{error}")).into_keys();
+    let last = keys.last().expect("two keys");
+    assert_eq!((keys[0].weight, last.priority, last.tokens_per_minute), (4, 10, Some(100_000)));
+    for key in [
+        "name",
+        "sha256",
+        "weight",
+        "priority",
+        "max_concurrent",
+        "requests_per_minute",
+        "tokens_per_minute",
+        "models",
+        "admin",
+    ] {
+        assert!(rest.contains(&format!("| `{key}` |")), "no row for {key}");
     }
 }
