@@ -12,6 +12,7 @@ pub mod listen;
 mod logprobs;
 mod models;
 mod native;
+mod openapi;
 mod props;
 mod request;
 mod rerank;
@@ -139,6 +140,7 @@ impl Api {
             Endpoint::Models => Ok(self.models()),
             Endpoint::Model => self.model(&found.parameter),
             Endpoint::Metrics => Ok(self.render_metrics()),
+            Endpoint::OpenApi => Ok(warp::reply::json(&openapi::document()).into_response()),
             Endpoint::Embed => self.embed(&self.read(body).await?, arrival).await,
             Endpoint::Rerank => self.rerank(&self.read(body).await?, arrival).await,
             Endpoint::Tokenize => self.tokenize(&self.read(body).await?, target).await,
@@ -187,11 +189,8 @@ impl Api {
         // Not held while the request waits: a reload may put another catalog in its place.
         let catalog = Arc::clone(&self.pool.load().catalog);
         let job = request::read(bytes, shape, &catalog)?;
-        let model = &job.model.policy.name;
-        let choices = {
-            let per_prompt = job.choices as usize;
-            Choices::begin(&self.admission, model, job.requests(), per_prompt, arrival).await?
-        };
+        let (model, per_prompt) = (&job.model.policy.name, job.choices as usize);
+        let choices = Choices::begin(&self.admission, model, job.requests(), per_prompt, arrival).await?;
         let served = choices.served().clone();
         let Served { instance, waited } = &served;
         tracing::debug!(request = arrival.id, %model, instance = %instance.id, variant = %instance.variant_name,

@@ -1,5 +1,6 @@
 //! The bodies of llama-server's own `/completion` and `/infill`.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -55,7 +56,8 @@ pub struct NativeJob<'catalog> {
     pub timings_per_token: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "NativeRequest")]
 struct RawNative {
     prompt: Option<RawPrompt>,
     n_predict: Option<i64>,
@@ -70,7 +72,8 @@ struct RawNative {
     cache_prompt: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "InfillRequest")]
 struct RawInfill {
     input_prefix: String,
     input_suffix: String,
@@ -78,10 +81,23 @@ struct RawInfill {
     prompt: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct RawExtra {
     filename: Option<String>,
     text: String,
+}
+
+/// What a body of a path looks like.
+pub fn schema(path: Native, generator: &mut SchemaGenerator) -> Schema {
+    let mut parts = vec![
+        generator.subschema_for::<RawNative>(),
+        generator.subschema_for::<RawSampling>(),
+        grammar::fields_schema(),
+    ];
+    if path == Native::Infill {
+        parts.push(generator.subschema_for::<RawInfill>());
+    }
+    json_schema!({ "allOf": parts })
 }
 
 /// Reads the body of a request.
