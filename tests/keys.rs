@@ -181,6 +181,7 @@ async fn a_server_does_not_start_with_a_bad_file_of_keys() {
             )),
             devices: vec![modelpool::units::DeviceId::Host],
             cpu_threads: 1,
+            admin: modelpool::api::AdminAccess::ReadOnly,
             memory: modelpool::gpu::system(),
             remembered: modelpool::measured::Remembered::default(),
         };

@@ -62,30 +62,25 @@ impl Admission {
 
     /// The ready instance with the fewest questions; waits for one if there is none.
     async fn any_instance(&self, queue: &Arc<ModelQueue>) -> Result<Arc<Instance>, Rejection> {
-        if let Some(found) = self.least_asked(queue) {
-            self.refuse_when_closed()?;
-            return Ok(found);
-        }
-        let ready = queue.ready.notified();
-        let mut ready = std::pin::pin!(ready);
-        ready.as_mut().enable();
-        // One that came before it was listened for.
-        if let Some(found) = self.least_asked(queue) {
-            return Ok(found);
-        }
+        self.refuse_when_closed()?;
         let stands_for_it = GenerationRequest::new(Prompt::Text(String::new()));
         let (mut demand, trail) = (None, Arc::new(Trail::default()));
         let arrival = Arrival::from(std::time::Instant::now());
-        let lease = tokio::select! {
-            grant = self.acquire(queue, &mut demand, Turn::Arrival(&stands_for_it), &trail, &arrival) => Some(grant?.lease),
-            // Others came first and have its slots; it answers nevertheless.
-            () = ready => None,
-        };
-        let leased = lease.as_ref().map(|lease| Arc::clone(lease.instance()));
-        leased.or_else(|| self.least_asked(queue)).ok_or_else(|| Rejection::CannotLoad {
-            reason: "the instance that was to be asked has ended".into(),
-            retry_after: super::RESTART_TIME,
-        })
+        let turn = self.acquire(queue, &mut demand, Turn::Arrival(&stands_for_it), &trail, &arrival);
+        let mut turn = std::pin::pin!(turn);
+        loop {
+            let mut ready = std::pin::pin!(queue.ready.notified());
+            // From here on, so that one that becomes ready now is not missed.
+            ready.as_mut().enable();
+            if let Some(found) = self.least_asked(queue) {
+                return Ok(found);
+            }
+            tokio::select! {
+                grant = &mut turn => return Ok(Arc::clone(grant?.lease.instance())),
+                // Others came first and have its slots; it answers nevertheless.
+                () = ready => {}
+            }
+        }
     }
 
     fn least_asked(&self, queue: &ModelQueue) -> Option<Arc<Instance>> {

@@ -84,6 +84,23 @@ async fn where_nothing_is_loaded_a_question_waits_like_a_request_but_for_no_slot
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slot_that_becomes_free_in_an_instance_that_goes_is_no_answer() {
+    let mut world = World::new("{}");
+    let _going = world.add_instance(1);
+    let holder = world.grant().await;
+    world.instances[0].drain();
+    let counting = count(&world).await;
+    drop(holder);
+    settle().await;
+    assert!(!counting.is_finished() && world.depth() == 1, "it still waits");
+    let inbox = world.add_instance(1);
+    settle().await;
+    let (_, answer) = asked(&inbox);
+    answer.give(Ok(Reply::Count(2)));
+    assert_eq!((counting.await.unwrap(), world.admission.demand()), (Ok(2), 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_question_without_an_answer_ends_in_time() {
     let mut world = World::new("{ timeout_ms: 500 }");
     assert!(matches!(

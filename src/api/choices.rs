@@ -25,8 +25,8 @@ pub struct Choices {
 }
 
 impl Choices {
-    /// Waits until each request, of which `per_prompt` follow each other, has a slot and its prompt was accepted, so that a request that cannot be served has
-    /// the right status, streamed or not.
+    /// Waits until each request has a slot and its prompt was accepted, so that a request that cannot be served has the
+    /// right status, streamed or not. Of each prompt `per_prompt` requests follow each other.
     ///
     /// # Errors
     ///

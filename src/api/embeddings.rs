@@ -9,6 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -25,7 +26,7 @@ use crate::units::ModelName;
 /// The most texts of a request: more would only wait behind each other, and 2,048 is what OpenAI takes.
 pub(super) const MAX_INPUTS: usize = 2048;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a string, an array of strings, token ids or arrays of token ids")]
 enum RawInput {
     Text(String),
@@ -34,7 +35,8 @@ enum RawInput {
     ManyTokens(Vec<Vec<Token>>),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "EmbeddingRequest")]
 struct RawRequest {
     model: String,
     input: Option<RawInput>,
@@ -148,6 +150,11 @@ impl TextUsage {
         let sum = tokens.map(u64::from).sum();
         Self { prompt_tokens: sum, total_tokens: sum }
     }
+}
+
+/// What a body looks like.
+pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<RawRequest>()
 }
 
 /// Reads the body of a request.

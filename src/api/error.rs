@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use schemars::JsonSchema;
 use serde::Serialize;
 use warp::reply::{Reply, Response};
 
@@ -259,12 +260,13 @@ impl From<ChatError> for ApiError {
 }
 
 /// `{"error": {…}}`
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(rename = "Error")]
 pub struct ErrorBody {
     error: ErrorDetail,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 struct ErrorDetail {
     message: String,
     #[serde(rename = "type")]

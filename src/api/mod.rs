@@ -16,6 +16,7 @@ pub mod listen;
 mod logprobs;
 mod models;
 mod native;
+mod openapi;
 mod patience;
 mod props;
 mod request;
@@ -159,6 +160,7 @@ impl Api {
             Endpoint::Models => Ok(self.models(visit)),
             Endpoint::Model => self.model(&found.parameter, visit),
             Endpoint::Metrics => Ok(self.render_metrics()),
+            Endpoint::OpenApi => Ok(warp::reply::json(&openapi::document()).into_response()),
             Endpoint::Embed => self.embed(&self.read(body).await?, visit).await,
             Endpoint::Rerank => self.rerank(&self.read(body).await?, visit).await,
             Endpoint::Tokenize => self.tokenize(&self.read(body).await?, target, visit).await,

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -18,14 +19,15 @@ use crate::catalog::{Catalog, CatalogModel};
 use crate::generation::Prompt;
 use crate::units::ModelName;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a string, or an object with a text")]
 enum RawDocument {
     Text(String),
     Object { text: String },
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "RerankRequest")]
 struct RawRequest {
     model: String,
     query: String,
@@ -78,6 +80,11 @@ struct Ranked {
 #[derive(Debug, Serialize)]
 struct Document {
     text: String,
+}
+
+/// What a body looks like.
+pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<RawRequest>()
 }
 
 /// Reads the body of a request.

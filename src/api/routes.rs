@@ -18,6 +18,7 @@ pub(super) enum Endpoint {
     Models,
     Model,
     Metrics,
+    OpenApi,
     Embed,
     Rerank,
     Tokenize,
@@ -55,9 +56,10 @@ const fn route(method: &'static str, pattern: &'static str, endpoint: Endpoint) 
 }
 
 /// All paths with their methods. The patterns are also the labels of metrics.
-const ROUTES: [Route; 25] = [
+const ROUTES: [Route; 26] = [
     route("GET", "/health", Endpoint::Health),
     route("GET", "/metrics", Endpoint::Metrics),
+    route("GET", "/openapi.json", Endpoint::OpenApi),
     route("GET", "/v1/models", Endpoint::Models),
     route("GET", "/v1/models/{id}", Endpoint::Model),
     route("POST", "/v1/chat/completions", Endpoint::Generate(Shape::Chat)),
@@ -97,6 +99,11 @@ pub(super) struct Found<'path> {
 /// The pattern of a path, which is a closed set unlike the paths that clients may choose; `None` if nothing is there.
 pub(super) fn pattern(path: &str) -> Option<&'static str> {
     ROUTES.iter().find(|route| parameter(route.pattern, path).is_some()).map(|route| route.pattern)
+}
+
+/// All methods of all paths.
+pub(super) fn all() -> impl Iterator<Item = (&'static str, &'static str, Endpoint)> {
+    ROUTES.iter().map(|route| (route.method, route.pattern, route.endpoint))
 }
 
 /// Where a method of a path leads. Where GET does, HEAD does, too.

@@ -1,6 +1,7 @@
 //! Texts to tokens and back, and messages to a prompt, in llama-server's shapes. No slot is taken; the model is loaded if
 //! it must be.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use warp::reply::{Reply as _, Response};
@@ -13,7 +14,7 @@ use super::request::{self, Target};
 use crate::generation::{Prompt, PromptPart, Question, Reply, Token, Tokenizing};
 use crate::units::ModelName;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct RawTokenize {
     content: String,
     add_special: Option<bool>,
@@ -21,7 +22,7 @@ struct RawTokenize {
     with_pieces: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct RawDetokenize {
     tokens: Vec<Token>,
 }
@@ -31,6 +32,16 @@ struct RawDetokenize {
 struct WirePiece {
     id: Token,
     piece: Value,
+}
+
+/// What a body of `/tokenize` looks like.
+pub(super) fn tokenize_schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<RawTokenize>()
+}
+
+/// What a body of `/detokenize` looks like.
+pub(super) fn detokenize_schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<RawDetokenize>()
 }
 
 impl Api {

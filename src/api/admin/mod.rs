@@ -6,6 +6,7 @@ mod policy;
 
 use std::sync::Arc;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
@@ -18,6 +19,7 @@ use crate::operator::{Board, Errand, MAX_DECISIONS, PolicyKeeper};
 
 pub use access::AdminAccess;
 pub(super) use access::admin_allowed;
+pub(super) use models::order_schema;
 
 /// What can be asked by operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +47,14 @@ pub struct Operation {
     pub keeper: Arc<dyn PolicyKeeper>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct RawDrain {
     drain: Option<bool>,
+}
+
+/// What a body of `/admin/drain` looks like.
+pub(super) fn drain_schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<RawDrain>()
 }
 
 impl Api {

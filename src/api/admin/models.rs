@@ -1,5 +1,6 @@
 //! `/admin/models/load`, `unload` and `pin`: orders for one model.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
@@ -12,12 +13,17 @@ use crate::catalog::CatalogModel;
 use crate::operator::{Errand, ErrandError, ErrandOrder};
 use crate::units::ModelName;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct RawOrder {
     model: String,
     instances: Option<u32>,
     variant: Option<String>,
     pinned: Option<bool>,
+}
+
+/// What the bodies of these paths look like.
+pub(in crate::api) fn order_schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<RawOrder>()
 }
 
 impl Api {

@@ -1,5 +1,6 @@
 //! What the text must conform to: a grammar, a JSON schema, or JSON of any kind.
 
+use schemars::{Schema, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::range::{out_of_range, shorten};
@@ -8,6 +9,18 @@ use crate::generation::Grammar;
 
 /// The fields that say it; a request has one of them.
 const FIELDS: [&str; 3] = ["grammar", "json_schema", "response_format"];
+
+/// What the fields look like that say it, and the bias of tokens, which has two forms as well.
+pub(super) fn fields_schema() -> Schema {
+    json_schema!({
+        "properties": {
+            "grammar": { "type": ["string", "null"] },
+            "json_schema": { "description": "A JSON schema." },
+            "response_format": { "type": ["object", "null"] },
+            "logit_bias": { "type": ["object", "array", "null"] },
+        }
+    })
+}
 
 /// Reads whichever of the fields is there.
 pub(super) fn read(object: &Map<String, Value>) -> Result<Option<Grammar>, ApiError> {

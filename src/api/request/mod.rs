@@ -25,6 +25,7 @@ mod tests;
 
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -34,7 +35,7 @@ use super::headers::seconds;
 use crate::catalog::{Catalog, CatalogModel};
 use crate::generation::{GenerationRequest, Prompt, SamplingSettings};
 use crate::policy::{Pooling, SamplingPolicy};
-pub use native::{Native, NativeJob, read as read_native};
+pub use native::{Native, NativeJob, read as read_native, schema as native_schema};
 use output::{Output, RawOutput};
 use prompt::RawMessage;
 use prompts::RawCompletion;
@@ -106,10 +107,26 @@ impl Job<'_> {
 }
 
 /// The fields that both endpoints have besides those of `sampling` and `output`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "Request")]
 struct RawRequest {
     model: String,
+    #[schemars(with = "Option<Vec<Map<String, Value>>>")]
     messages: Option<Vec<RawMessage>>,
+}
+
+/// What a body of an endpoint looks like.
+pub fn schema(shape: Shape, generator: &mut SchemaGenerator) -> Schema {
+    let mut parts = vec![
+        generator.subschema_for::<RawRequest>(),
+        generator.subschema_for::<RawOutput>(),
+        generator.subschema_for::<RawSampling>(),
+        grammar::fields_schema(),
+    ];
+    if shape == Shape::Completion {
+        parts.push(generator.subschema_for::<RawCompletion>());
+    }
+    json_schema!({ "allOf": parts })
 }
 
 /// Reads the body of a request to `shape`'s endpoint.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -59,7 +60,8 @@ pub struct NativeJob<'catalog> {
     pub timeout: Option<Duration>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "NativeRequest")]
 struct RawNative {
     prompt: Option<RawPrompt>,
     n_predict: Option<i64>,
@@ -74,7 +76,8 @@ struct RawNative {
     cache_prompt: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "InfillRequest")]
 struct RawInfill {
     input_prefix: String,
     input_suffix: String,
@@ -82,10 +85,23 @@ struct RawInfill {
     prompt: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct RawExtra {
     filename: Option<String>,
     text: String,
+}
+
+/// What a body of a path looks like.
+pub fn schema(path: Native, generator: &mut SchemaGenerator) -> Schema {
+    let mut parts = vec![
+        generator.subschema_for::<RawNative>(),
+        generator.subschema_for::<RawSampling>(),
+        grammar::fields_schema(),
+    ];
+    if path == Native::Infill {
+        parts.push(generator.subschema_for::<RawInfill>());
+    }
+    json_schema!({ "allOf": parts })
 }
 
 /// Reads the body of a request.

@@ -1,5 +1,6 @@
 //! What comes out: how much, how many times, up to where, and with which figures.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -17,7 +18,7 @@ const MAX_CHOICES: u32 = 16;
 pub(super) const MAX_LOGPROBS: u32 = 20;
 
 /// One string or several.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a string or an array of strings")]
 pub(super) enum Strings {
     One(String),
@@ -36,13 +37,14 @@ impl Strings {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct StreamOptions {
     include_usage: Option<bool>,
 }
 
 /// The fields as they are sent.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "Output")]
 pub(super) struct RawOutput {
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,

@@ -1,5 +1,6 @@
 //! The prompts of a completion: texts, token ids, or several of them.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::ApiError;
@@ -8,14 +9,14 @@ use crate::generation::{Infill, Prompt, PromptPart, Token};
 /// The most answers of a request, over all prompts and choices: each waits for a slot of its own.
 pub(super) const MAX_ANSWERS: usize = 128;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a string, an array of token ids, or an array of such prompts")]
 pub(super) enum RawPrompt {
     Text(String),
     Many(Vec<RawPart>),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum RawPart {
     Token(Token),
@@ -24,7 +25,8 @@ pub(super) enum RawPart {
 }
 
 /// The fields that only completions have.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "CompletionPrompt")]
 pub(super) struct RawCompletion {
     prompt: Option<RawPrompt>,
     suffix: Option<String>,

@@ -1,5 +1,6 @@
 //! How the next token is chosen: the request's settings, or else the policy's.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -18,7 +19,8 @@ const MIROSTAT_TAU: f32 = 5.0;
 const MIROSTAT_ETA: f32 = 0.1;
 
 /// The fields as they are sent, under llama.cpp's names where OpenAI has none.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "Sampling")]
 pub(super) struct RawSampling {
     temperature: Option<f32>,
     top_k: Option<u32>,
