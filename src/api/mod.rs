@@ -3,6 +3,7 @@
 //! A handler parses, submits to admission, and passes on what the engine tells. It holds no state between
 //! requests.
 
+mod answer;
 mod body;
 mod choices;
 mod embeddings;
@@ -33,6 +34,7 @@ use crate::admission::{Admission, Arrival, Served};
 use crate::pool::Pool;
 use crate::telemetry;
 use crate::units::ByteCount;
+use answer::Reader;
 use choices::Choices;
 use error::ApiError;
 use request::{Job, Shape};
@@ -194,7 +196,7 @@ impl Api {
         let bytes = body::read(body, self.max_body_bytes.0).await?;
         // Not held while the request waits: a reload may put another catalog in its place.
         let catalog = Arc::clone(&self.pool.load().catalog);
-        let job = request::read(&bytes, shape, &catalog)?;
+        let job = request::read(&bytes, shape, &catalog, SystemTime::now())?;
         let model = &job.model.policy.name;
         let arrival = Arrival { at: arrived, id: id.to_str().unwrap_or_default().to_owned() };
         let choices = Choices::begin(&self.admission, model, job.requests(), &arrival).await?;
@@ -202,10 +204,11 @@ impl Api {
         tracing::debug!(request = ?id, %model, instance = %instance.id, variant = %instance.variant_name,
             waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX), choices = job.choices, "started");
         let heading = heading(shape, &job, &instance.variant_name);
+        let reader = Reader::new(job.parser);
         let mut response = if job.stream {
-            stream_response(EventStream::new(choices, heading, job.include_usage))
+            stream_response(EventStream::new(choices, reader, heading, job.include_usage))
         } else {
-            json_response(heading.whole(&choices.collect().await?))
+            json_response(heading.whole(&choices.collect(reader).await?))
         };
         let headers = response.headers_mut();
         insert(headers, INSTANCE, &instance.id.to_string());

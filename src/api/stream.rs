@@ -8,12 +8,13 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::Stream;
 
+use super::answer::{Part, Reader};
 use super::choices::{Choices, total};
 use super::error::ApiError;
 use super::logprobs::Offset;
 use super::request::Shape;
-use super::response::{Heading, Part};
-use crate::generation::{Event, GenerationError, TokenLogprobs, Usage};
+use super::response::Heading;
+use crate::generation::{Event, Usage};
 
 /// The body of a streaming answer. A stream that breaks ends with an error event and without `[DONE]`, so that
 /// nobody takes it for complete.
@@ -22,6 +23,8 @@ pub struct EventStream {
     choices: Option<Choices>,
     heading: Heading,
     include_usage: bool,
+    /// Reads the text of each choice.
+    readers: Vec<Reader>,
     /// Where the text of each choice is.
     offsets: Vec<Offset>,
     /// The counts of the choices that have ended.
@@ -31,46 +34,41 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// The stream of choices that have started.
+    /// The stream of choices that have started, each read by a copy of `reader`.
     #[must_use]
-    pub fn new(choices: Choices, heading: Heading, include_usage: bool) -> Self {
+    pub fn new(choices: Choices, reader: Reader, heading: Heading, include_usage: bool) -> Self {
         let count = choices.count();
         let mut stream = Self {
             choices: Some(choices),
             heading,
             include_usage,
+            readers: vec![reader; count],
             offsets: vec![Offset::default(); count],
             usages: Vec::new(),
             frames: VecDeque::new(),
         };
         if stream.heading.shape == Shape::Chat {
-            (0..count).for_each(|index| stream.push(index, Part::Role));
+            (0..count).for_each(|index| stream.push(index, &Part::Role));
         }
         stream
     }
 
-    fn push(&mut self, index: usize, part: Part<'_>) {
+    fn push(&mut self, index: usize, part: &Part) {
         let json = self.heading.chunk(index, part, &mut self.offsets[index]);
         self.frames.push_back(frame(&json));
     }
 
-    /// Text can be held back while its token has figures to tell.
-    fn push_text(&mut self, index: usize, text: &str, logprobs: Option<&TokenLogprobs>) {
-        if !text.is_empty() || logprobs.is_some() {
-            self.push(index, Part::Text(text, logprobs));
-        }
-    }
-
     fn take(&mut self, index: usize, event: Event) {
-        match event {
-            Event::Started { .. } | Event::Embedding(_) => {}
-            Event::Token { text, logprobs, .. } => self.push_text(index, &text, logprobs.as_deref()),
-            Event::Finished { reason, text, usage } => {
-                self.push_text(index, &text, None);
-                self.push(index, Part::Finish(reason));
-                self.usages.push(usage);
+        match self.readers[index].take(event) {
+            Ok(parts) => {
+                for part in &parts {
+                    self.push(index, part);
+                    if let Part::Finish(_, usage) = part {
+                        self.usages.push(*usage);
+                    }
+                }
             }
-            Event::Failed(error) => self.fail(error),
+            Err(error) => self.fail(&error),
         }
     }
 
@@ -85,8 +83,8 @@ impl EventStream {
     }
 
     /// One choice has failed; the others are given up.
-    fn fail(&mut self, error: GenerationError) {
-        let body = ApiError::from(error).body(self.heading.shape.prompt_field());
+    fn fail(&mut self, error: &ApiError) {
+        let body = error.body(self.heading.shape.prompt_field());
         let json = serde_json::to_vec(&body).expect("strings always serialize");
         self.frames.push_back(frame(&json));
         self.choices = None;

@@ -54,6 +54,8 @@ pub struct Header {
     pub name: Option<String>,
     /// The Jinja template that turns messages into a prompt.
     pub chat_template: Option<String>,
+    /// The one for conversations with tools, where the file has such a one.
+    pub tool_template: Option<String>,
     /// Positions the model was trained for.
     pub context_length_train: u32,
     /// Layers (blocks); at most [`LAYERS_MAX`].
@@ -224,6 +226,7 @@ impl Scan {
             version: self.version,
             name: metadata.text("general.name")?,
             chat_template: metadata.text("tokenizer.chat_template")?,
+            tool_template: metadata.text("tokenizer.chat_template.tool_use")?,
             context_length_train,
             layers,
             embedding_length,

@@ -18,7 +18,7 @@ use crate::policy::Split;
 use crate::units::{DeviceSet, InstanceId, WorkerId};
 
 /// Changes with every change of a message.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// The largest message to a worker: a prompt and what belongs to it.
 pub const MAX_BYTES_TO_WORKER: usize = 64 << 20;

@@ -4,21 +4,28 @@
 //! does not implement are refused when they would change the answer, and ignored when they would not. What
 //! llama.cpp only survives in moderation, such as grammars, is bounded here, before a worker sees it.
 //!
-//! In reading order: `prompt`, `sampling` and `bias`, `output`, `grammar` with its bounds in `gbnf` and `schema`,
-//! `unsupported`, and `range` for single values.
+//! In reading order: `prompt`; `chat` with `messages` and `tools`; `sampling` and `bias`, `output`, `grammar` with its
+//! bounds in `gbnf` and `schema`, `unsupported`, and `range` for single values.
 
 mod bias;
+mod chat;
 mod gbnf;
 mod grammar;
+mod messages;
 mod output;
 mod prompt;
 mod range;
 mod sampling;
 mod schema;
+mod tools;
 mod unsupported;
 
 #[cfg(test)]
+mod chat_tests;
+#[cfg(test)]
 mod tests;
+
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -26,9 +33,11 @@ use serde_json::{Map, Value};
 use super::body;
 use super::error::ApiError;
 use crate::catalog::{Catalog, CatalogModel};
-use crate::generation::{GenerationRequest, Prompt, SamplingSettings};
+use crate::chat::AnswerParser;
+use crate::generation::{GenerationRequest, SamplingSettings};
+use messages::RawMessage;
 use output::{Output, RawOutput};
-use prompt::{RawMessage, RawPrompt};
+use prompt::RawPrompt;
 use range::shorten;
 use sampling::RawSampling;
 
@@ -59,6 +68,8 @@ pub struct Job<'catalog> {
     pub model: &'catalog CatalogModel,
     /// What to generate: the first choice.
     pub request: GenerationRequest,
+    /// Reads the text of a choice; `None` where text is all that it is.
+    pub parser: Option<AnswerParser>,
     /// How many choices are wanted; at least one.
     pub choices: u32,
     /// Whether tokens are sent as they come.
@@ -87,7 +98,7 @@ struct RawRequest {
     prompt: Option<RawPrompt>,
 }
 
-/// Reads the body of a request to `shape`'s endpoint.
+/// Reads the body of a request to `shape`'s endpoint. `now` is what templates take for the present.
 ///
 /// # Errors
 ///
@@ -96,25 +107,40 @@ pub fn read<'catalog>(
     bytes: &[u8],
     shape: Shape,
     catalog: &'catalog Catalog,
+    now: SystemTime,
 ) -> Result<Job<'catalog>, ApiError> {
     let object: Map<String, Value> = body::parse(bytes)?;
-    unsupported::refuse(&object)?;
+    unsupported::refuse(&object, shape)?;
     let raw: RawRequest = body::from_object(&object)?;
     let model = find_model(&raw.model, catalog)?;
     refuse_pooling(model, true)?;
     let raw_sampling: RawSampling = body::from_object(&object)?;
     let sampling = sampling::settings(raw_sampling, object.get("logit_bias"), &model.policy.sampling)?;
     let output = body::from_object::<RawOutput>(&object)?.check(shape)?;
-    let grammar = grammar::read(&object)?;
+    let mut grammar = grammar::read(&object)?;
+    let (mut parser, mut shown) = (None, Vec::new());
     let prompt = match shape {
-        Shape::Chat => Prompt::Text(model.chat.render(&prompt::messages(raw.messages)?)?),
+        Shape::Chat => {
+            let chat = chat::read(&object, raw.messages, &model.chat, grammar, now)?;
+            (parser, shown, grammar) = (Some(chat.parser), chat.shown, chat.grammar);
+            chat.prompt
+        }
         Shape::Completion => prompt::prompt(raw.prompt)?,
     };
     let Output { stream, include_usage, max_tokens, stop, choices, logprobs, ignore_eos, reuse_prefix } =
         output;
-    let request =
-        GenerationRequest { prompt, sampling, max_tokens, stop, ignore_eos, grammar, logprobs, reuse_prefix };
-    Ok(Job { model, request, choices, stream, include_usage })
+    let request = GenerationRequest {
+        prompt,
+        sampling,
+        max_tokens,
+        stop,
+        ignore_eos,
+        grammar,
+        shown,
+        logprobs,
+        reuse_prefix,
+    };
+    Ok(Job { model, request, parser, choices, stream, include_usage })
 }
 
 /// The model that a client asks for.

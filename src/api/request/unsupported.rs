@@ -2,21 +2,28 @@
 
 use serde_json::{Map, Value};
 
-use super::ApiError;
+use super::{ApiError, Shape};
 
 /// Fields that would change the answer.
-const UNSUPPORTED: [&str; 7] =
-    ["echo", "suffix", "tools", "tool_choice", "functions", "function_call", "audio"];
+const UNSUPPORTED: [&str; 5] = ["echo", "suffix", "functions", "function_call", "audio"];
+/// Fields that only chats have.
+const OF_CHATS: [&str; 2] = ["tools", "tool_choice"];
 
 /// Refuses a request that asks for what there is not.
-pub(super) fn refuse(object: &Map<String, Value>) -> Result<(), ApiError> {
-    for field in UNSUPPORTED {
-        if object.get(field).is_some_and(|value| !is_neutral(field, value)) {
-            let message = format!("{field}: this server does not support it; leave it out");
-            return Err(ApiError::invalid(field, message));
-        }
+pub(super) fn refuse(object: &Map<String, Value>, shape: Shape) -> Result<(), ApiError> {
+    let asked = |field: &str| object.get(field).is_some_and(|value| !is_neutral(field, value));
+    if let Some(field) = UNSUPPORTED.into_iter().find(|field| asked(field)) {
+        let instead = if field.starts_with("function") { "give tools" } else { "leave it out" };
+        let message = format!("{field}: this server does not support it; {instead}");
+        return Err(ApiError::invalid(field, message));
     }
-    Ok(())
+    match OF_CHATS.into_iter().find(|field| asked(field)) {
+        Some(field) if shape == Shape::Completion => {
+            let message = format!("{field}: only chats have it; ask /v1/chat/completions");
+            Err(ApiError::invalid(field, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether a field's value means the same as leaving the field out.

@@ -4,6 +4,7 @@
 //! owns the weights. llama.cpp aborts the process on failed assertions; nothing here can catch that.
 
 mod backend;
+mod calls;
 mod grammar;
 mod kept;
 mod quantize;
@@ -107,11 +108,17 @@ fn has_window(model: &LlamaModel) -> bool {
 fn read_vocabulary(model: &LlamaModel) -> Vocabulary {
     let vocab = model.vocab();
     let mut piece = Vec::with_capacity(64);
-    Vocabulary::new(vocab.tokens().map(|token| {
+    let special = vocab
+        .tokens()
+        .filter(|token| vocab.is_control(*token))
+        .filter_map(|token| Some((Token::try_from(token.0).ok()?, vocab.token_to_piece(token, true, None))));
+    let special = special.collect();
+    let vocabulary = Vocabulary::new(vocab.tokens().map(|token| {
         piece.clear();
         vocab.token_to_piece_into(token, &mut piece, false, None);
         (piece.clone(), vocab.is_eog(token))
-    }))
+    }));
+    vocabulary.with_special(special)
 }
 
 /// A loaded model.
