@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::{ChatError, ChatTemplate};
+use crate::chat::{ChatError, ChatTemplate, TemplateSource};
 use crate::gguf::{self, GgufError, Header};
 use crate::policy::{ModelFile, ModelPolicy, VariantPolicy, Variants};
 use crate::quantization;
@@ -255,7 +255,12 @@ fn files(variants: &Variants, unpacked: &Path) -> Vec<(String, PathBuf)> {
 
 fn chat_template(header: &Header) -> Result<ChatTemplate, ChatError> {
     let text = |token: &Option<String>| token.clone().unwrap_or_default();
-    ChatTemplate::new(header.chat_template.as_deref(), &text(&header.bos_token), &text(&header.eos_token))
+    ChatTemplate::new(TemplateSource {
+        usual: header.chat_template.as_deref(),
+        tool_use: header.tool_template.as_deref(),
+        bos_token: &text(&header.bos_token),
+        eos_token: &text(&header.eos_token),
+    })
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 
 use futures_util::future::try_join_all;
 
+use super::answer::{Answer, Reader};
 use super::error::ApiError;
-use super::response::Answer;
 use crate::admission::{Admission, Arrival, Flight, Pace, Served};
 use crate::generation::{Event, GenerationRequest, Usage};
 use crate::units::ModelName;
@@ -89,13 +89,13 @@ impl Choices {
         if waiting { Poll::Pending } else { Poll::Ready(None) }
     }
 
-    /// Waits for the whole answers, in order, and tells how long they took.
+    /// Waits for the whole answers, in order, each read by a copy of `reader`, and tells how long they took.
     ///
     /// # Errors
     ///
     /// The first failure of any.
-    pub async fn collect(mut self) -> Result<(Vec<Answer>, Vec<Pace>), ApiError> {
-        let mut answers: Vec<Answer> = self.flights.iter().map(|_| Answer::default()).collect();
+    pub async fn collect(mut self, reader: Reader) -> Result<(Vec<Answer>, Vec<Pace>), ApiError> {
+        let mut answers = vec![Answer::new(reader); self.count()];
         while let Some((index, event)) = std::future::poll_fn(|context| self.poll_next(context)).await {
             answers[index].take(event)?;
         }

@@ -4,6 +4,7 @@
 //! requests.
 
 mod admin;
+mod answer;
 mod auth;
 mod body;
 mod choices;
@@ -50,6 +51,7 @@ use crate::pool::Pool;
 use crate::telemetry;
 use admin::admin_allowed;
 pub use admin::{AdminAccess, Operation};
+use answer::Reader;
 use auth::Visit;
 use error::ApiError;
 use request::{Job, Shape, Target};
@@ -215,24 +217,24 @@ impl Api {
     async fn generate(&self, shape: Shape, bytes: &[u8], visit: &Visit<'_>) -> Result<Response, ApiError> {
         // Not held while the request waits: a reload may put another catalog in its place.
         let catalog = Arc::clone(&self.pool.load().catalog);
-        let job = request::read(bytes, shape, &catalog)?;
+        let job = request::read(bytes, shape, &catalog, SystemTime::now())?;
         let (model, per_prompt) = (&job.model.policy.name, job.choices as usize);
         let timeout = headers::timeout(job.timeout, job.stream, visit.headers)?;
         let arrival = self.terms(visit.arrive(model, auth::tokens(job.requests()), timeout)?, job.stream);
         let echoes = if job.echo { self.echoes(&job).await? } else { Vec::new() };
         let field = shape.prompt_field();
         let start = Start::new(&self.admission, model, job.requests(), per_prompt, field, &arrival);
-        let heading = heading(shape, &job);
+        let (heading, reader) = (heading(shape, &job), Reader::new(job.parser));
         if job.stream {
             let (include_usage, timings) = (job.include_usage, job.timings_per_token);
             let make = move |choices| {
-                Box::pin(EventStream::new(choices, heading, include_usage, timings, &echoes)) as _
+                Box::pin(EventStream::new(choices, reader, heading, include_usage, timings, &echoes)) as _
             };
             return start.stream(make).await;
         }
         let choices = start.begin().await?;
         let served = choices.served().clone();
-        let (mut answers, paces) = choices.collect().await?;
+        let (mut answers, paces) = choices.collect(reader).await?;
         for (echo, answers) in echoes.iter().zip(answers.chunks_mut(per_prompt)) {
             answers.iter_mut().for_each(|answer| answer.text.insert_str(0, echo));
         }

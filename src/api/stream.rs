@@ -8,12 +8,13 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::Stream;
 
+use super::answer::{Part, Reader};
 use super::choices::{Choices, total};
 use super::error::ApiError;
 use super::logprobs::Offset;
 use super::request::Shape;
-use super::response::{Heading, Part};
-use crate::generation::{Event, GenerationError, TokenLogprobs, Usage};
+use super::response::Heading;
+use crate::generation::{Event, Usage};
 
 /// The body of a streaming answer. A stream that breaks ends with an error event and without `[DONE]`, so that
 /// nobody takes it for complete.
@@ -23,6 +24,8 @@ pub struct EventStream {
     heading: Heading,
     include_usage: bool,
     timings_per_token: bool,
+    /// Reads the text of each choice.
+    readers: Vec<Reader>,
     /// Where the text of each choice is.
     offsets: Vec<Offset>,
     /// The counts of the choices, once they have ended.
@@ -32,10 +35,12 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// The stream of choices that have started. Each begins with the `echoes` of its prompt, if there are any.
+    /// The stream of choices that have started, each read by a copy of `reader`. Each begins with the `echoes` of its
+    /// prompt, if there are any.
     #[must_use]
     pub fn new(
         choices: Choices,
+        reader: Reader,
         heading: Heading,
         include_usage: bool,
         timings_per_token: bool,
@@ -48,45 +53,41 @@ impl EventStream {
             heading,
             include_usage,
             timings_per_token,
+            readers: vec![reader; count],
             offsets: vec![Offset::default(); count],
             usages: vec![Usage::default(); count],
             frames: VecDeque::new(),
         };
         if stream.heading.shape == Shape::Chat {
-            (0..count).for_each(|index| stream.push(index, Part::Role));
+            (0..count).for_each(|index| stream.push(index, &Part::Role));
         }
         for (prompt, echo) in echoes.iter().enumerate() {
             let choices = prompt * stream.heading.per_prompt..;
-            choices.take(stream.heading.per_prompt).for_each(|index| stream.push_text(index, echo, None));
+            let echo = Part::Text(echo.clone(), None);
+            choices.take(stream.heading.per_prompt).for_each(|index| stream.push(index, &echo));
         }
         stream
     }
 
-    fn push(&mut self, index: usize, part: Part<'_>) {
-        let timed = self.timings_per_token || matches!(part, Part::Finish(_));
+    fn push(&mut self, index: usize, part: &Part) {
+        let timed = self.timings_per_token || matches!(part, Part::Finish(..));
         let only = self.choices.as_ref().filter(|choices| timed && choices.count() == 1);
         let timings = only.map(|choices| choices.pace(index).into());
         let json = self.heading.chunk(index, part, &mut self.offsets[index], timings);
         self.frames.push_back(frame(&json));
     }
 
-    /// Text can be held back while its token has figures to tell.
-    fn push_text(&mut self, index: usize, text: &str, logprobs: Option<&TokenLogprobs>) {
-        if !text.is_empty() || logprobs.is_some() {
-            self.push(index, Part::Text(text, logprobs));
-        }
-    }
-
     fn take(&mut self, index: usize, event: Event) {
-        match event {
-            Event::Started { .. } | Event::Cached { .. } | Event::Embedding(_) => {}
-            Event::Token { text, logprobs, .. } => self.push_text(index, &text, logprobs.as_deref()),
-            Event::Finished { reason, text, usage } => {
-                self.push_text(index, &text, None);
-                self.push(index, Part::Finish(reason));
-                self.usages[index] = usage;
+        match self.readers[index].take(event) {
+            Ok(parts) => {
+                for part in &parts {
+                    self.push(index, part);
+                    if let Part::Finish(_, usage) = part {
+                        self.usages[index] = *usage;
+                    }
+                }
             }
-            Event::Failed(error) => self.fail(error),
+            Err(error) => self.fail(&error),
         }
     }
 
@@ -101,8 +102,8 @@ impl EventStream {
     }
 
     /// One choice has failed; the others are given up.
-    fn fail(&mut self, error: GenerationError) {
-        self.frames.push_back(error_frame(&error.into(), self.heading.shape.prompt_field()));
+    fn fail(&mut self, error: &ApiError) {
+        self.frames.push_back(error_frame(error, self.heading.shape.prompt_field()));
         self.choices = None;
     }
 }

@@ -2,6 +2,8 @@
 //! it must be.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use warp::reply::{Reply as _, Response};
@@ -100,7 +102,7 @@ impl Api {
         let catalog = self.pool.load();
         let model = target.find(&object, &catalog.catalog)?;
         visit.allows(&model.policy.name)?;
-        let prompt = request::chat_prompt(&object, model)?;
+        let prompt = request::chat_prompt(&object, model, SystemTime::now())?;
         Ok(warp::reply::json(&json!({ "prompt": prompt })).into_response())
     }
 

@@ -53,6 +53,8 @@ pub(super) struct Begun {
     pub(super) sink: Box<dyn EventSink>,
     pub(super) over: Over,
     pub(super) stop: Vec<String>,
+    /// Special tokens that are a part of the text.
+    pub(super) shown: Vec<String>,
     pub(super) prompt_tokens: u32,
     /// Tokens whose text was sent by other instances.
     pub(super) generated: Vec<Token>,
@@ -63,6 +65,8 @@ struct Outgoing {
     sink: Box<dyn EventSink>,
     over: Over,
     text: TextAssembler,
+    /// Special tokens that are a part of the text, and what they are written as.
+    shown: Vec<(Token, String)>,
     usage: Usage,
     /// Its end was told.
     ended: bool,
@@ -119,16 +123,18 @@ impl Emitter {
     }
 
     fn begin(&mut self, number: Number, begun: Begun) {
-        let Begun { mut sink, over, stop, prompt_tokens, generated } = begun;
+        let Begun { mut sink, over, stop, shown, prompt_tokens, generated } = begun;
         sink.emit(Event::Started { prompt_tokens });
         let mut text = TextAssembler::new(stop);
+        let shown: Vec<_> =
+            shown.into_iter().filter_map(|text| Some((self.vocabulary.special(&text)?, text))).collect();
         for &token in &generated {
             // What it makes certain was sent by the instance that generated it.
-            text.push(self.vocabulary.piece(token));
+            text.push(piece(&self.vocabulary, &shown, token));
         }
         let completion_tokens = super::intake::token_count(&generated);
         let usage = Usage { prompt_tokens, cached_tokens: 0, completion_tokens };
-        self.sequences.insert(number, Outgoing { sink, over, text, usage, ended: false });
+        self.sequences.insert(number, Outgoing { sink, over, text, shown, usage, ended: false });
     }
 
     fn token(&mut self, number: Number, token: Token, logprobs: Option<Logprobs>) {
@@ -138,7 +144,7 @@ impl Emitter {
             return;
         }
         sequence.usage.completion_tokens += 1;
-        match sequence.text.push(self.vocabulary.piece(token)) {
+        match sequence.text.push(piece(&self.vocabulary, &sequence.shown, token)) {
             Piece::Text(text) => {
                 let logprobs = logprobs.map(|found| Box::new(named(&self.vocabulary, token, found)));
                 sequence.sink.emit(Event::Token { token, text, logprobs });
@@ -181,11 +187,31 @@ impl Emitter {
     }
 }
 
+/// The bytes of a token in a text that shows some special ones.
+fn piece<'a>(vocabulary: &'a Vocabulary, shown: &'a [(Token, String)], token: Token) -> &'a [u8] {
+    let special = shown.iter().find(|(special, _)| *special == token);
+    special.map_or_else(|| vocabulary.piece(token), |(_, text)| text.as_bytes())
+}
+
 /// Adds the bytes of the tokens.
 fn named(vocabulary: &Vocabulary, token: Token, found: Logprobs) -> TokenLogprobs {
     let named = |token, logprob| TokenLogprob { token, bytes: vocabulary.piece(token).to_vec(), logprob };
     TokenLogprobs {
         chosen: named(token, found.chosen),
         top: found.top.into_iter().map(|(token, logprob)| named(token, logprob)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_special_token_has_text_where_it_is_shown() {
+        let vocabulary = Vocabulary::new([("a", false), ("", false), ("", false)])
+            .with_special(vec![(1, b"<call>".to_vec()), (2, b"<other>".to_vec())]);
+        let shown = [(1, "<call>".to_owned())];
+        let text: Vec<_> = (0..3).map(|token| piece(&vocabulary, &shown, token)).collect();
+        assert_eq!(text, [b"a".as_slice(), b"<call>", b""]);
     }
 }

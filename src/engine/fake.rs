@@ -134,7 +134,7 @@ impl Weights for FakeWeights {
     fn constraint(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, GenerationError> {
         match grammar {
             Grammar::Gbnf(allowed) => Ok(Box::new(Alphabet(allowed.bytes().map(Token::from).collect()))),
-            Grammar::JsonSchema(_) => Err(GenerationError::Grammar {
+            Grammar::JsonSchema(_) | Grammar::Calls(_) => Err(GenerationError::Grammar {
                 field: "json_schema".into(),
                 reason: "the fake engine has none".into(),
             }),

@@ -106,6 +106,7 @@ impl<C: Context> Engine<C> {
                 sink,
                 over,
                 stop: sequence.request.stop.clone(),
+                shown: sequence.request.shown.clone(),
                 prompt_tokens: u32::try_from(sequence.prompt_tokens).unwrap_or(u32::MAX),
                 generated,
             }),

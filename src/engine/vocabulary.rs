@@ -13,6 +13,8 @@ pub struct Vocabulary {
     ends: Vec<u32>,
     /// Tokens that end a turn, in order.
     end_of_generation: Vec<Token>,
+    /// Control tokens and the text that they are written as, where it is known.
+    special: Vec<(Token, Vec<u8>)>,
 }
 
 impl Vocabulary {
@@ -28,6 +30,18 @@ impl Vocabulary {
             vocabulary.ends.push(u32::try_from(vocabulary.bytes.len()).expect("vocabularies are small"));
         }
         vocabulary
+    }
+
+    /// Adds the text that control tokens are written as.
+    #[must_use]
+    pub fn with_special(self, special: Vec<(Token, Vec<u8>)>) -> Self {
+        Self { special, ..self }
+    }
+
+    /// The control token that is written as this text.
+    #[must_use]
+    pub fn special(&self, text: &str) -> Option<Token> {
+        self.special.iter().find(|(_, written)| written == text.as_bytes()).map(|(token, _)| *token)
     }
 
     /// How many tokens there are.
@@ -64,7 +78,9 @@ mod tests {
 
     #[test]
     fn every_token_has_its_bytes() {
-        let vocabulary = Vocabulary::new([("a", false), ("", true), ("\u{e9}x", false), ("", true)]);
+        let vocabulary = Vocabulary::new([("a", false), ("", true), ("\u{e9}x", false), ("", true)])
+            .with_special(vec![(1, b"<end>".to_vec())]);
+        assert_eq!((vocabulary.special("<end>"), vocabulary.special("a")), (Some(1), None));
         assert_eq!(vocabulary.tokens(), 4);
         let pieces: Vec<&[u8]> = (0..5).map(|token| vocabulary.piece(token)).collect();
         assert_eq!(pieces, [b"a".as_slice(), b"", "\u{e9}x".as_bytes(), b"", b""]);

@@ -13,7 +13,8 @@ pub use prompt::{ExtraFile, Infill, Prompt, PromptPart, SpecialToken};
 pub use question::{Question, Reply, Tokenizing};
 use serde::{Deserialize, Serialize};
 pub use settings::{
-    Dry, Grammar, Mirostat, MirostatVersion, Penalties, SamplingSettings, TokenLogprob, TokenLogprobs, Xtc,
+    CallGrammar, Dry, Grammar, Mirostat, MirostatVersion, Penalties, SamplingSettings, ThoughtGrammar,
+    TokenLogprob, TokenLogprobs, Xtc,
 };
 
 pub use vector::normalize;
@@ -36,6 +37,8 @@ pub struct GenerationRequest {
     pub ignore_eos: bool,
     /// What the text must conform to.
     pub grammar: Option<Grammar>,
+    /// Special tokens that are a part of the text, by their own text; all others have none.
+    pub shown: Vec<String>,
     /// Tell the probability of each token, and of this many likeliest ones at its place; `None` tells nothing.
     pub logprobs: Option<u32>,
     /// Whether the beginning of the prompt may come from the KV cache of earlier requests.
@@ -53,6 +56,7 @@ impl GenerationRequest {
             stop: Vec::new(),
             ignore_eos: false,
             grammar: None,
+            shown: Vec::new(),
             logprobs: None,
             reuse_prefix: true,
         }

@@ -155,6 +155,34 @@ pub enum Grammar {
     Gbnf(String),
     /// A JSON schema, as JSON text.
     JsonSchema(String),
+    /// Calls of functions, in the way in which the model was trained to write them.
+    Calls(CallGrammar),
+}
+
+/// A text that calls functions: perhaps thoughts, then `begin`, a call or several, `end`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallGrammar {
+    /// What may come before the calls.
+    pub thoughts: Option<ThoughtGrammar>,
+    /// Before all calls.
+    pub begin: String,
+    /// Between two calls; `None` allows one.
+    pub between: Option<String>,
+    /// After all calls.
+    pub end: String,
+    /// What stands before and after the JSON of each function; at least one.
+    pub frames: Vec<(String, String)>,
+    /// The JSON of each function: a schema `{"anyOf": […]}` with one for each frame, as JSON text.
+    pub schema: String,
+}
+
+/// Thoughts, as far as a grammar is concerned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThoughtGrammar {
+    /// Begins them; `None` where the prompt did, so that they must end.
+    pub open: Option<String>,
+    /// Ends them.
+    pub close: String,
 }
 
 /// The probability of a token that was chosen, and of the likeliest ones at its place.

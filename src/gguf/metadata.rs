@@ -20,8 +20,13 @@ const TEXT_BYTES_MAX: u64 = 1 << 20;
 const ENTRY_BYTES_MIN: u64 = 8 + 4 + 1;
 
 /// Keys whose text is kept.
-const TEXTS: [&str; 4] =
-    ["general.architecture", "general.name", "tokenizer.chat_template", "tokenizer.chat_template.rerank"];
+const TEXTS: [&str; 5] = [
+    "general.architecture",
+    "general.name",
+    "tokenizer.chat_template",
+    "tokenizer.chat_template.rerank",
+    "tokenizer.chat_template.tool_use",
+];
 /// Keys whose number or flag is kept.
 const NUMBERS: [&str; 7] = [
     "general.alignment",

@@ -56,6 +56,8 @@ pub struct Header {
     pub chat_template: Option<String>,
     /// What a reranker is asked, with `{query}` and `{document}` in it.
     pub rerank_template: Option<String>,
+    /// The one for conversations with tools, where the file has such a one.
+    pub tool_template: Option<String>,
     /// Positions the model was trained for.
     pub context_length_train: u32,
     /// Layers (blocks); at most [`LAYERS_MAX`].
@@ -227,6 +229,7 @@ impl Scan {
             name: metadata.text("general.name")?,
             chat_template: metadata.text("tokenizer.chat_template")?,
             rerank_template: metadata.text("tokenizer.chat_template.rerank")?,
+            tool_template: metadata.text("tokenizer.chat_template.tool_use")?,
             context_length_train,
             layers,
             embedding_length,

@@ -9,10 +9,10 @@ use serde::Serialize;
 use serde_json::Value;
 use warp::reply::{Reply, Response};
 
+use super::answer::{Answer, Reader};
 use super::auth::Visit;
 use super::error::ApiError;
 use super::request::{Native, NativeJob, Target, read_native};
-use super::response::Answer;
 use super::start::Start;
 use super::timings::Timings;
 use super::{Api, auth, headers, served_by};
@@ -172,7 +172,7 @@ impl Api {
         }
         let choices = start.begin().await?;
         let served = choices.served().clone();
-        let (answers, paces) = choices.collect().await?;
+        let (answers, paces) = choices.collect(Reader::new(None)).await?;
         let answers = answers.iter().zip(paces).enumerate();
         let wholes: Vec<Whole<'_>> =
             answers.map(|(index, (answer, pace))| heading.whole(index, answer, pace)).collect();

@@ -11,9 +11,9 @@ use futures_util::Stream;
 use serde::Serialize;
 
 use super::{Heading, Part, Probability};
+use crate::api::answer::{Answer, Reader};
 use crate::api::choices::Choices;
 use crate::api::error::ApiError;
-use crate::api::response::Answer;
 use crate::api::stream::frame;
 use crate::generation::{Event, Token, TokenLogprobs};
 
@@ -32,7 +32,7 @@ pub(super) struct NativeStream {
 impl NativeStream {
     /// The stream of answers that have started.
     pub(super) fn new(choices: Choices, heading: Heading, prompt_field: &'static str) -> Self {
-        let answers = vec![Answer::default(); choices.count()];
+        let answers = vec![Answer::new(Reader::new(None)); choices.count()];
         Self { choices: Some(choices), heading, prompt_field, answers, frames: VecDeque::new() }
     }
 

@@ -4,26 +4,30 @@
 //! does not implement are refused when they would change the answer, and ignored when they would not. What
 //! llama.cpp only survives in moderation, such as grammars, is bounded here, before a worker sees it.
 //!
-//! In reading order: `prompt`, `sampling` and `bias`, `output`, `grammar` with its bounds in `gbnf` and `schema`,
-//! `unsupported`, and `range` for single values.
+//! In reading order: `prompts`; `chat` with `messages` and `tools`; `sampling` and `bias`, `output`, `grammar` with its
+//! bounds in `gbnf` and `schema`, `unsupported`, and `range` for single values.
 
 mod bias;
+mod chat;
 mod gbnf;
 mod grammar;
+mod messages;
 mod native;
 mod output;
-mod prompt;
 mod prompts;
 mod range;
 mod sampling;
 mod schema;
 mod target;
+mod tools;
 mod unsupported;
 
 #[cfg(test)]
+mod chat_tests;
+#[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
@@ -33,11 +37,12 @@ use super::body;
 use super::error::ApiError;
 use super::headers::seconds;
 use crate::catalog::{Catalog, CatalogModel};
+use crate::chat::AnswerParser;
 use crate::generation::{GenerationRequest, Prompt, SamplingSettings};
 use crate::policy::{Pooling, SamplingPolicy};
+use messages::RawMessage;
 pub use native::{Native, NativeJob, read as read_native, schema as native_schema};
 use output::{Output, RawOutput};
-use prompt::RawMessage;
 use prompts::RawCompletion;
 use range::shorten;
 use sampling::RawSampling;
@@ -73,6 +78,8 @@ pub struct Job<'catalog> {
     pub request: GenerationRequest,
     /// The prompts after the first one.
     pub more_prompts: Vec<Prompt>,
+    /// Reads the text of a choice; `None` where text is all that it is.
+    pub parser: Option<AnswerParser>,
     /// How many choices of each prompt are wanted; at least one.
     pub choices: u32,
     /// Whether an answer begins with its prompt.
@@ -129,7 +136,7 @@ pub fn schema(shape: Shape, generator: &mut SchemaGenerator) -> Schema {
     json_schema!({ "allOf": parts })
 }
 
-/// Reads the body of a request to `shape`'s endpoint.
+/// Reads the body of a request to `shape`'s endpoint. `now` is what templates take for the present.
 ///
 /// # Errors
 ///
@@ -138,6 +145,7 @@ pub fn read<'catalog>(
     bytes: &[u8],
     shape: Shape,
     catalog: &'catalog Catalog,
+    now: SystemTime,
 ) -> Result<Job<'catalog>, ApiError> {
     let object: Map<String, Value> = body::parse(bytes)?;
     unsupported::refuse(&object, shape)?;
@@ -147,20 +155,35 @@ pub fn read<'catalog>(
     let raw_sampling: RawSampling = body::from_object(&object)?;
     let sampling = sampling::settings(raw_sampling, object.get("logit_bias"), &model.policy.sampling)?;
     let output = body::from_object::<RawOutput>(&object)?.check(shape)?;
-    let grammar = grammar::read(&object)?;
+    let mut grammar = grammar::read(&object)?;
     let timeout = timeout(object.get("timeout"))?;
+    let (mut parser, mut shown) = (None, Vec::new());
     let (mut prompts, echo) = match shape {
-        Shape::Chat => (vec![Prompt::Text(render(model, raw.messages)?)], false),
+        Shape::Chat => {
+            let chat = chat::read(&object, raw.messages, &model.chat, grammar, now)?;
+            (parser, shown, grammar) = (Some(chat.parser), chat.shown, chat.grammar);
+            (vec![Prompt::Text(chat.prompt)], false)
+        }
         Shape::Completion => body::from_object::<RawCompletion>(&object)?.check(output.logprobs.is_some())?,
     };
     prompts::bounded(prompts.len(), output.choices)?;
     let prompt = prompts.remove(0);
     let Output { max_tokens, stop, logprobs, ignore_eos, reuse_prefix, .. } = output;
-    let request =
-        GenerationRequest { prompt, sampling, max_tokens, stop, ignore_eos, grammar, logprobs, reuse_prefix };
+    let request = GenerationRequest {
+        prompt,
+        sampling,
+        max_tokens,
+        stop,
+        ignore_eos,
+        grammar,
+        shown,
+        logprobs,
+        reuse_prefix,
+    };
     Ok(Job {
         model,
         request,
+        parser,
         more_prompts: prompts,
         choices: output.choices,
         echo,
@@ -186,21 +209,22 @@ pub fn timeout(field: Option<&Value>) -> Result<Option<Duration>, ApiError> {
     })
 }
 
-/// The prompt that the messages of a chat become.
+/// The prompt that the messages of a chat become, at a time.
 ///
 /// # Errors
 ///
 /// [`ApiError`] that names the field.
-pub fn chat_prompt(object: &Map<String, Value>, model: &CatalogModel) -> Result<String, ApiError> {
+pub fn chat_prompt(
+    object: &Map<String, Value>,
+    model: &CatalogModel,
+    now: SystemTime,
+) -> Result<String, ApiError> {
     #[derive(Deserialize)]
     struct RawChat {
         messages: Option<Vec<RawMessage>>,
     }
-    render(model, body::from_object::<RawChat>(object)?.messages)
-}
-
-fn render(model: &CatalogModel, messages: Option<Vec<RawMessage>>) -> Result<String, ApiError> {
-    Ok(model.chat.render(&prompt::messages(messages)?)?)
+    let messages = body::from_object::<RawChat>(object)?.messages;
+    Ok(chat::read(object, messages, &model.chat, None, now)?.prompt)
 }
 
 /// How tokens are chosen where a request does not say.

@@ -150,6 +150,7 @@ pub fn read<'catalog>(
         stop: stop.clone(),
         ignore_eos: raw.ignore_eos == Some(true),
         grammar: grammar.clone(),
+        shown: Vec::new(),
         logprobs,
         reuse_prefix: raw.cache_prompt != Some(false),
     });

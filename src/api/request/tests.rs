@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::generation::{Dry, Grammar, Mirostat, MirostatVersion, Penalties, Xtc};
+use crate::generation::{Dry, Grammar, Mirostat, MirostatVersion, Penalties, Prompt, Xtc};
 use crate::policy::Policy;
 
 /// The demo model as `m`, with these sampling defaults.
@@ -30,7 +30,8 @@ fn body(more: &Value) -> Vec<u8> {
 /// The first choice, and how many there are.
 fn accepted(shape: Shape, more: &Value) -> (GenerationRequest, u32) {
     let catalog = Arc::new(catalog());
-    let job = read(&body(more), shape, &catalog).unwrap_or_else(|error| panic!("{more}: {error}"));
+    let job = read(&body(more), shape, &catalog, SystemTime::UNIX_EPOCH)
+        .unwrap_or_else(|error| panic!("{more}: {error}"));
     (job.request, job.choices)
 }
 
@@ -41,7 +42,7 @@ fn settings(more: &Value) -> SamplingSettings {
 /// The field that an error names, and its message.
 fn refused(shape: Shape, more: &Value) -> (String, String) {
     let catalog = catalog();
-    let error = read(&body(more), shape, &catalog).expect_err(&more.to_string());
+    let error = read(&body(more), shape, &catalog, SystemTime::UNIX_EPOCH).expect_err(&more.to_string());
     match &error {
         ApiError::Invalid { param: Some(param), message } => (param.clone(), message.clone()),
         other => panic!("{more}: {other:?}"),
@@ -143,7 +144,7 @@ fn output_fields_arrive() {
 fn choices_differ_in_their_seeds_alone() {
     let catalog = catalog();
     let sent = body(&json!({ "n": 3, "seed": -2 }));
-    let job = read(&sent, Shape::Completion, &catalog).unwrap();
+    let job = read(&sent, Shape::Completion, &catalog, SystemTime::UNIX_EPOCH).unwrap();
     let requests: Vec<_> = job.requests().collect();
     let seeds: Vec<_> = requests.iter().map(|request| request.sampling.seed).collect();
     assert_eq!(seeds, [u64::MAX - 1, u64::MAX, 0]);
@@ -278,11 +279,15 @@ fn biases_are_bounded_and_each_token_has_one() {
 
 #[test]
 fn what_is_not_implemented_is_refused_unless_it_asks_for_nothing() {
-    for field in ["echo", "suffix", "tools", "tool_choice", "functions", "function_call", "audio"] {
+    for field in ["echo", "suffix", "functions", "function_call", "audio"] {
         assert_eq!(refused(Shape::Chat, &json!({ field: [1] })).0, field);
         for nothing in [json!(null), json!(false), json!(0), json!([]), json!({})] {
             accepted(Shape::Chat, &json!({ field: nothing }));
         }
     }
+    for (field, value) in [("tools", json!([1])), ("tool_choice", json!("required"))] {
+        assert_eq!(refused(Shape::Completion, &json!({ field: value })).0, field);
+    }
+    accepted(Shape::Completion, &json!({ "tools": [], "tool_choice": "auto" }));
     accepted(Shape::Chat, &json!({ "tool_choice": "none", "function_call": "auto" }));
 }

@@ -5,20 +5,26 @@ use serde_json::{Map, Value};
 use super::{ApiError, Shape};
 
 /// Fields that would change the answer.
-const UNSUPPORTED: [&str; 5] = ["tools", "tool_choice", "functions", "function_call", "audio"];
-/// Those that only completions have.
+const UNSUPPORTED: [&str; 3] = ["functions", "function_call", "audio"];
+/// Fields that only one of the two has, and where it is asked for.
+const OF_CHATS: [&str; 2] = ["tools", "tool_choice"];
 const OF_COMPLETIONS: [&str; 2] = ["echo", "suffix"];
 
 /// Refuses a request that asks for what there is not.
 pub(super) fn refuse(object: &Map<String, Value>, shape: Shape) -> Result<(), ApiError> {
     let asks = |field: &&str| object.get(*field).is_some_and(|value| !is_neutral(field, value));
     if let Some(field) = UNSUPPORTED.into_iter().find(asks) {
-        let message = format!("{field}: this server does not support it; leave it out");
+        let instead = if field.starts_with("function") { "give tools" } else { "leave it out" };
+        let message = format!("{field}: this server does not support it; {instead}");
         return Err(ApiError::invalid(field, message));
     }
-    match OF_COMPLETIONS.into_iter().find(asks) {
-        Some(field) if shape == Shape::Chat => {
-            let message = format!("{field}: only completions have it; leave it out, or ask /v1/completions");
+    let (foreign, owner, path) = match shape {
+        Shape::Chat => (OF_COMPLETIONS, "completions", "/v1/completions"),
+        Shape::Completion => (OF_CHATS, "chats", "/v1/chat/completions"),
+    };
+    match foreign.into_iter().find(asks) {
+        Some(field) => {
+            let message = format!("{field}: only {owner} have it; leave it out, or ask {path}");
             Err(ApiError::invalid(field, message))
         }
         _ => Ok(()),

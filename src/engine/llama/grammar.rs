@@ -6,6 +6,7 @@ use llama_cpp_2::sampling::LlamaSampler;
 use llama_cpp_2::token::data::LlamaTokenData;
 use llama_cpp_2::token::data_array::LlamaTokenDataArray;
 
+use super::calls;
 use super::tokens::llama_token;
 use crate::generation::{GenerationError, Grammar, Token};
 use crate::sampling::{Candidate, Constraint};
@@ -21,6 +22,11 @@ pub(super) fn constraint(
         Grammar::JsonSchema(schema) => {
             let text = json_schema_to_grammar(schema).map_err(|e| error("json_schema", e.to_string()))?;
             ("json_schema", text)
+        }
+        Grammar::Calls(calls) => {
+            let converted =
+                json_schema_to_grammar(&calls.schema).map_err(|e| error("tools", e.to_string()))?;
+            ("tools", calls::assemble(calls, &converted).map_err(|reason| error("tools", reason))?)
         }
     };
     let sampler = LlamaSampler::grammar(model, &text, "root")

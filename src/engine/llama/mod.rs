@@ -4,6 +4,7 @@
 //! owns the weights. llama.cpp aborts the process on failed assertions; nothing here can catch that.
 
 mod backend;
+mod calls;
 mod grammar;
 mod kept;
 mod quantize;

@@ -9,11 +9,14 @@ use crate::generation::{SpecialToken, Token, Tokenizing};
 /// Asks for all tokens at once.
 pub(super) fn vocabulary(vocab: &LlamaVocab<'_>) -> Vocabulary {
     let mut piece = Vec::with_capacity(64);
-    Vocabulary::new(vocab.tokens().map(|token| {
+    let vocabulary = Vocabulary::new(vocab.tokens().map(|token| {
         piece.clear();
         vocab.token_to_piece_into(token, &mut piece, false, None);
         (piece.clone(), vocab.is_eog(token))
-    }))
+    }));
+    let control = vocab.tokens().filter(|token| vocab.is_control(*token));
+    let special = control.filter_map(|token| Some((own(token)?, vocab.token_to_piece(token, true, None))));
+    vocabulary.with_special(special.collect())
 }
 
 /// As a prompt: with the token that begins a sequence, unless the text has it, and nothing at the end.

@@ -1,0 +1,124 @@
+//! A conversation becomes a prompt; what the request says of functions and thoughts decides how the answer is read.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::{Map, Value};
+
+use super::messages::{self, RawMessage};
+use super::range::{out_of_range, shorten};
+use super::tools::{self, Choice, Tools};
+use super::{ApiError, schema};
+use crate::chat::{AnswerForm, AnswerParser, ChatTemplate, Conversation, RESERVED, forced_calls};
+use crate::generation::Grammar;
+
+/// The most variables that a request gives a template.
+const MAX_VARIABLES: usize = 64;
+/// The most bytes of them, as JSON.
+const MAX_VARIABLE_BYTES: usize = 16 << 10;
+
+/// What is asked of a model for a chat.
+#[derive(Debug)]
+pub(super) struct Chat {
+    pub prompt: String,
+    /// Reads the answer.
+    pub parser: AnswerParser,
+    /// What the answer must be, where it must call.
+    pub grammar: Option<Grammar>,
+    /// Special tokens that the answer is read by.
+    pub shown: Vec<String>,
+}
+
+/// Reads what is particular to chats. `grammar`: the request's own.
+pub(super) fn read(
+    object: &Map<String, Value>,
+    messages: Option<Vec<RawMessage>>,
+    template: &ChatTemplate,
+    grammar: Option<Grammar>,
+    now: SystemTime,
+) -> Result<Chat, ApiError> {
+    let messages = messages::messages(messages)?;
+    let tools = tools::read(object)?;
+    let variables = variables(object)?;
+    let splits_thoughts = splits_thoughts(object)?;
+    let known = if tools.choice == Choice::None { Vec::new() } else { tools.list.clone() };
+    if !known.is_empty() && grammar.is_some() {
+        let message = "tools: cannot be combined with a grammar or a schema of the answer; leave one of them out, \
+                       or set tool_choice to none";
+        return Err(ApiError::invalid("tools", message));
+    }
+    let conversation = Conversation { messages, tools: known, variables, now };
+    let prompt = template.prompt(&conversation)?;
+    let mut form = prompt.form;
+    if !splits_thoughts {
+        form = AnswerForm { thoughts: None, thinking: false, ..form };
+    }
+    let (form, grammar) = match forced(&form, &tools)? {
+        Some((form, forced)) => (form, Some(forced)),
+        None => (form, grammar),
+    };
+    let shown = form.marks();
+    let parser = AnswerParser::new(form, Arc::from(conversation.tools), tools.several != Some(false));
+    Ok(Chat { prompt: prompt.text, parser, grammar, shown })
+}
+
+/// The grammar of an answer that must call, and the form in which it does.
+fn forced(form: &AnswerForm, tools: &Tools) -> Result<Option<(AnswerForm, Grammar)>, ApiError> {
+    if tools.forced().is_empty() {
+        return Ok(None);
+    }
+    tools.check_schemas()?;
+    let several = tools.several == Some(true) && tools.choice == Choice::Required;
+    let (form, grammar) = forced_calls(form, tools.forced(), several);
+    let all = serde_json::from_str(&grammar.schema).unwrap_or_default();
+    schema::check(&all)
+        .map_err(|reason| ApiError::invalid("tools", format!("tools: all functions together: {reason}")))?;
+    Ok(Some((form, Grammar::Calls(grammar))))
+}
+
+/// `chat_template_kwargs`, and `reasoning_effort`, which some templates know.
+fn variables(object: &Map<String, Value>) -> Result<Map<String, Value>, ApiError> {
+    let field = "chat_template_kwargs";
+    let mut variables = match object.get(field) {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(variables)) => variables.clone(),
+        Some(_) => return Err(ApiError::invalid(field, format!("{field}: expected an object"))),
+    };
+    if let Some(name) = variables.keys().find(|name| RESERVED.contains(&name.as_str())) {
+        let field = format!("{field}.{name}");
+        let message = format!("{field}: the server gives this to the template; leave it out");
+        return Err(ApiError::invalid(field, message));
+    }
+    if variables.len() > MAX_VARIABLES {
+        let message = format!("{field}: at most {MAX_VARIABLES} variables, got {}", variables.len());
+        return Err(ApiError::invalid(field, message));
+    }
+    let bytes = Value::Object(variables.clone()).to_string().len();
+    if bytes > MAX_VARIABLE_BYTES {
+        return Err(out_of_range(field, &format!("at most {MAX_VARIABLE_BYTES} bytes"), bytes));
+    }
+    match object.get("reasoning_effort") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(effort)) if effort.len() <= MAX_EFFORT_BYTES => {
+            variables.entry("reasoning_effort").or_insert_with(|| effort.as_str().into());
+        }
+        Some(other) => {
+            return Err(out_of_range("reasoning_effort", "a word such as low", shorten(&other.to_string())));
+        }
+    }
+    Ok(variables)
+}
+
+/// The most bytes of the word for an effort.
+const MAX_EFFORT_BYTES: usize = 32;
+
+/// `reasoning_format`, as llama.cpp's server has it.
+fn splits_thoughts(object: &Map<String, Value>) -> Result<bool, ApiError> {
+    let field = "reasoning_format";
+    match object.get(field) {
+        None | Some(Value::Null) => Ok(true),
+        Some(Value::String(word)) if matches!(word.as_str(), "auto" | "deepseek") => Ok(true),
+        Some(Value::String(word)) if word == "none" => Ok(false),
+        Some(other) => Err(out_of_range(field, "auto, deepseek or none", shorten(&other.to_string()))),
+    }
+}

@@ -1,0 +1,140 @@
+//! The messages of a conversation.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::ApiError;
+use super::range::{out_of_range, shorten};
+use crate::chat::{Message, ToolCall};
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a string or an array of text parts")]
+enum RawContent {
+    Text(String),
+    Parts(Vec<RawPart>),
+}
+
+#[derive(Debug, Deserialize)]
+struct RawPart {
+    r#type: String,
+    text: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RawMessage {
+    role: String,
+    content: Option<RawContent>,
+    name: Option<String>,
+    tool_calls: Option<Vec<RawCall>>,
+    tool_call_id: Option<String>,
+    reasoning_content: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawCall {
+    id: Option<String>,
+    r#type: Option<String>,
+    function: RawFunction,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawFunction {
+    name: String,
+    arguments: Option<Value>,
+}
+
+/// The messages of a chat.
+pub(super) fn messages(messages: Option<Vec<RawMessage>>) -> Result<Vec<Message>, ApiError> {
+    let messages = messages.ok_or_else(|| ApiError::invalid("messages", "messages: missing"))?;
+    if messages.is_empty() {
+        return Err(ApiError::invalid("messages", "messages: expected at least one message, got none"));
+    }
+    let messages = messages.into_iter().enumerate().map(|(index, message)| read_message(index, message));
+    let mut messages: Vec<Message> = messages.collect::<Result<_, _>>()?;
+    name_results(&mut messages);
+    Ok(messages)
+}
+
+fn read_message(index: usize, message: RawMessage) -> Result<Message, ApiError> {
+    let at = |rest: &str| format!("messages[{index}].{rest}");
+    let role = match message.role.as_str() {
+        "system" | "developer" => "system",
+        known @ ("user" | "assistant" | "tool") => known,
+        other => {
+            let got = format!("{:?}", shorten(other));
+            return Err(out_of_range(&at("role"), "system, developer, user, assistant or tool", got));
+        }
+    };
+    let calls = message.tool_calls.unwrap_or_default();
+    if !calls.is_empty() && role != "assistant" {
+        let field = at("tool_calls");
+        return Err(ApiError::invalid(field.clone(), format!("{field}: only the assistant calls functions")));
+    }
+    let content = match message.content {
+        Some(RawContent::Text(text)) => Some(text),
+        Some(RawContent::Parts(parts)) => {
+            let texts = parts.into_iter().enumerate().map(|(part, raw)| read_part(index, part, raw));
+            Some(texts.collect::<Result<String, _>>()?)
+        }
+        None if !calls.is_empty() => None,
+        None => {
+            let field = at("content");
+            return Err(ApiError::invalid(field.clone(), format!("{field}: missing; give a string")));
+        }
+    };
+    let calls = calls.into_iter().enumerate();
+    let calls = calls.map(|(call, raw)| read_call(&at(&format!("tool_calls[{call}]")), raw));
+    Ok(Message {
+        role: role.to_owned(),
+        content,
+        reasoning: message.reasoning_content.filter(|_| role == "assistant"),
+        calls: calls.collect::<Result<_, _>>()?,
+        call_id: message.tool_call_id.filter(|_| role == "tool"),
+        name: message.name,
+    })
+}
+
+fn read_part(message: usize, at: usize, part: RawPart) -> Result<String, ApiError> {
+    let field = format!("messages[{message}].content[{at}]");
+    match (part.r#type.as_str(), part.text) {
+        ("text", Some(text)) => Ok(text),
+        ("text", None) => Err(ApiError::invalid(format!("{field}.text"), format!("{field}.text: missing"))),
+        (other, _) => {
+            let message = format!("{field}.type: only \"text\" is supported, got {:?}", shorten(other));
+            Err(ApiError::invalid(format!("{field}.type"), message))
+        }
+    }
+}
+
+/// A call, whose arguments OpenAI sends as JSON text and others as an object.
+fn read_call(field: &str, call: RawCall) -> Result<ToolCall, ApiError> {
+    if let Some(kind) = call.r#type.filter(|kind| kind != "function") {
+        return Err(out_of_range(&format!("{field}.type"), "function", format!("{:?}", shorten(&kind))));
+    }
+    let arguments = match call.function.arguments {
+        None | Some(Value::Null) => Some(Map::new()),
+        Some(Value::Object(arguments)) => Some(arguments),
+        Some(Value::String(text)) if text.trim().is_empty() => Some(Map::new()),
+        Some(Value::String(text)) => serde_json::from_str(&text).ok(),
+        Some(_) => None,
+    };
+    let Some(arguments) = arguments else {
+        let field = format!("{field}.function.arguments");
+        return Err(ApiError::invalid(
+            field.clone(),
+            format!("{field}: expected the JSON text of an object"),
+        ));
+    };
+    Ok(ToolCall { id: call.id, name: call.function.name, arguments })
+}
+
+/// Some templates want to know whose result a result is, and OpenAI's clients say it only by the call's id.
+fn name_results(messages: &mut [Message]) {
+    let mut calls: Vec<(String, String)> = Vec::new();
+    for message in messages {
+        calls.extend(message.calls.iter().filter_map(|call| Some((call.id.clone()?, call.name.clone()))));
+        if let (None, Some(id)) = (&message.name, &message.call_id) {
+            message.name = calls.iter().rev().find(|(known, _)| known == id).map(|(_, name)| name.clone());
+        }
+    }
+}

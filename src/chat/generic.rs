@@ -1,0 +1,74 @@
+//! Tells a model of tools whose template cannot: as text of messages that every template knows.
+
+use super::python::dumps;
+use super::{Conversation, Message};
+
+/// The conversation without tools, calls and results: tools and how to call them are told in the system message, or in
+/// the first message where the template takes none; calls are JSON; results come from the user.
+pub(super) fn explain(conversation: &Conversation, takes_system: bool) -> Conversation {
+    let mut told: Vec<Message> = Vec::new();
+    for message in &conversation.messages {
+        let message = match message.role.as_str() {
+            "assistant" => called(message),
+            "tool" => Message::text("user", result(message, &conversation.messages)),
+            _ => message.clone(),
+        };
+        match told.last_mut() {
+            // Templates want a turn for each: results that follow each other, and a question after them, are one.
+            Some(last) if last.role == "user" && message.role == "user" => {
+                let content = last.content.get_or_insert_default();
+                content.push_str("\n\n");
+                content.push_str(message.content.as_deref().unwrap_or_default());
+            }
+            _ => told.push(message),
+        }
+    }
+    if !conversation.tools.is_empty() {
+        let role = if takes_system { "system" } else { "user" };
+        if told.first().is_none_or(|first| first.role != role) {
+            told.insert(0, Message::text(role, ""));
+        }
+        let first = told[0].content.get_or_insert_default();
+        let space = if first.is_empty() { "" } else { "\n\n" };
+        *first = if takes_system {
+            format!("{first}{space}{}", introduction(conversation))
+        } else {
+            format!("{}{space}{first}", introduction(conversation))
+        };
+    }
+    Conversation { messages: told, tools: Vec::new(), ..conversation.clone() }
+}
+
+fn introduction(conversation: &Conversation) -> String {
+    let tools: Vec<_> = conversation.tools.iter().map(|tool| dumps(&tool.definition["function"])).collect();
+    format!(
+        "You can call these functions, given as JSON:\n{}\n\nTo call one, answer with a JSON object and nothing else: \
+         {{\"name\": the name of the function, \"arguments\": an object of its arguments}}. You then get its result.",
+        tools.join("\n")
+    )
+}
+
+/// Calls as the model is told to write them.
+fn called(message: &Message) -> Message {
+    let calls = message.calls.iter().map(|call| {
+        let arguments = dumps(&serde_json::Value::Object(call.arguments.clone()));
+        format!("{{\"name\": {}, \"arguments\": {arguments}}}", dumps(&call.name.as_str().into()))
+    });
+    let said = message.content.clone().filter(|content| !content.is_empty() || message.calls.is_empty());
+    let parts: Vec<_> = said.into_iter().chain(calls).collect();
+    Message { reasoning: message.reasoning.clone(), ..Message::text("assistant", parts.join("\n")) }
+}
+
+/// The result of a call, with the function's name where it is known.
+fn result(message: &Message, all: &[Message]) -> String {
+    let named = all
+        .iter()
+        .flat_map(|message| &message.calls)
+        .find(|call| call.id.is_some() && call.id == message.call_id);
+    let name = message.name.as_deref().or(named.map(|call| call.name.as_str()));
+    let content = message.content.as_deref().unwrap_or_default();
+    match name {
+        Some(name) => format!("Result of {name}: {content}"),
+        None => format!("Result: {content}"),
+    }
+}
