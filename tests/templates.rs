@@ -7,7 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use modelpool::chat::{ChatError, ChatTemplate, Conversation, Message, TemplateSource, Tool, ToolCall};
+use modelpool::chat::{
+    AnswerForm, AnswerParser, ChatError, ChatTemplate, Conversation, Delta, Message, TemplateSource, Tool,
+    ToolCall,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -140,4 +143,80 @@ fn prompts_are_those_of_the_reference() {
     assert!(differences.is_empty(), "{} of {compared}:\n{}", differences.len(), differences.join("\n"));
     assert!(better.iter().eq(BETTER), "some are no better any more: {better:?}");
     assert!(compared > 700, "only {compared} prompts were compared");
+}
+
+/// Families whose calls are not read: they come out as text. Apertus writes names as keys, Gemma 3 and ToolACE Python,
+/// the others forms of their own.
+const UNREAD: [&str; 7] =
+    ["apertus", "functionary-3.2", "gemma-3", "gemma-4", "minicpm-5", "solar-open", "toolace"];
+
+/// Families whose own way to call must be found, because their templates show tools.
+const OWN_WAY: [&str; 13] = [
+    "command-r7b",
+    "deepseek-v3",
+    "glm-4.6",
+    "granite-3.3",
+    "hermes-3",
+    "kimi-k2",
+    "llama-3.1",
+    "llama-3.3",
+    "mistral-nemo",
+    "mistral-small-3.2",
+    "qwen2.5",
+    "qwen3",
+    "qwen3-coder",
+];
+
+/// What a template makes of a call is what its model was trained to write: it must be read as that call.
+#[test]
+fn calls_that_templates_write_are_read_as_calls() {
+    let conversations: BTreeMap<String, RawConversation> = read(&folder().join("conversations.json"));
+    let mut conversation = conversation(&conversations["call"]);
+    // Kimi K2 shows a call by its id.
+    let usual = conversation.clone();
+    conversation.messages[1].calls[0].id = Some("functions.get_weather:0".into());
+    let (question, call) =
+        (conversation.messages[0].content.clone().unwrap(), &conversation.messages[1].calls[0]);
+    let (mut unread, mut count, mut own) = (BTreeMap::new(), 0, BTreeSet::new());
+    for (name, source) in templates() {
+        let source =
+            TemplateSource { usual: Some(&source), tool_use: None, bos_token: "<s>", eos_token: "</s>" };
+        let template = ChatTemplate::new(source).unwrap();
+        // Others take no such ids.
+        let prompt = template.prompt(&conversation).or_else(|_| template.prompt(&usual));
+        let Ok(prompt) = prompt else { continue };
+        let format = prompt.form.calls.unwrap();
+        if !format.begin.is_empty() {
+            own.insert(name.clone());
+        }
+        let Some((_, answer)) = prompt.text.rsplit_once(question.as_str()) else { continue };
+        let answer = answer.split("21.5").next().unwrap();
+        let begin = match (prompt.form.channels, format.begin) {
+            (true, _) => answer.find(" to="),
+            (false, "") => answer.find('{'),
+            (false, begin) => answer.find(begin),
+        };
+        let answer = &answer[begin.or(answer.find('{')).unwrap_or(0)..];
+        let form = AnswerForm { thinking: false, ..prompt.form };
+        let mut parser = AnswerParser::new(form, conversation.tools.clone().into(), true);
+        let mut deltas = parser.push(answer);
+        deltas.extend(parser.finish());
+        let mut read = (String::new(), String::new());
+        for delta in &deltas {
+            match delta {
+                Delta::Call { name, .. } => read.0.push_str(name),
+                Delta::Arguments { text, .. } => read.1.push_str(text),
+                _ => {}
+            }
+        }
+        let arguments = serde_json::from_str::<Value>(&read.1).ok();
+        if read.0 != call.name || arguments != Some(Value::Object(call.arguments.clone())) {
+            unread.insert(name, format!("{answer:?} is read as {deltas:?}"));
+        } else {
+            count += 1;
+        }
+    }
+    assert!(unread.keys().eq(UNREAD), "{unread:#?}");
+    assert!(count > 70, "only {count} were read");
+    assert!(OWN_WAY.iter().all(|name| own.contains(*name)), "{own:?}");
 }

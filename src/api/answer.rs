@@ -4,7 +4,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::error::ApiError;
-use crate::chat::{AnswerParser, Delta};
+use crate::chat::{AnswerParser, CallIds, Delta};
 use crate::generation::{Event, FinishReason, Token, TokenLogprobs, Usage};
 
 /// Letters and digits of the ids of calls.
@@ -86,9 +86,7 @@ impl Reader {
             Event::Finished { reason, text, usage } => {
                 let mut parts = self.text(text);
                 if let Some(parser) = &mut self.parser {
-                    parts.extend(
-                        parser.finish().into_iter().map(|delta| part(delta, parser.wants_short_ids())),
-                    );
+                    parts.extend(parser.finish().into_iter().map(|delta| part(delta, parser.ids())));
                 }
                 let calls = self.parser.as_ref().map_or(0, AnswerParser::calls);
                 let end = match reason {
@@ -109,22 +107,26 @@ impl Reader {
         }
         let Some(parser) = &mut self.parser else { return vec![Part::Text(text, None)] };
         let deltas = parser.push(&text);
-        deltas.into_iter().map(|delta| part(delta, parser.wants_short_ids())).collect()
+        deltas.into_iter().map(|delta| part(delta, parser.ids())).collect()
     }
 }
 
-fn part(delta: Delta, short_ids: bool) -> Part {
+fn part(delta: Delta, ids: CallIds) -> Part {
     match delta {
         Delta::Thought(text) => Part::Thought(text),
         Delta::Text(text) => Part::Text(text, None),
-        Delta::Call { index, name } => Part::Call { index, id: call_id(short_ids), name },
+        Delta::Call { index, name } => Part::Call { index, id: call_id(ids, &name, index), name },
         Delta::Arguments { index, text } => Part::Arguments { index, text },
     }
 }
 
-/// A new id: `call_…`, or nine letters and digits where the model's template takes no other.
-fn call_id(short: bool) -> String {
-    let (prefix, length) = if short { ("", 9) } else { ("call_", 20) };
+/// A new id of the kind that the model's template takes.
+fn call_id(ids: CallIds, name: &str, index: usize) -> String {
+    let (prefix, length) = match ids {
+        CallIds::Counted => return format!("functions.{name}:{index}"),
+        CallIds::Short => ("", 9),
+        CallIds::Any => ("call_", 20),
+    };
     let mut bits = Uuid::new_v4().as_u128();
     let mut id = prefix.to_owned();
     for _ in 0..length {
@@ -223,9 +225,11 @@ mod tests {
 
     #[test]
     fn ids_are_new_and_of_the_kind_that_templates_take() {
-        let (short, long) = (call_id(true), call_id(false));
+        let [short, long, counted] =
+            [CallIds::Short, CallIds::Any, CallIds::Counted].map(|ids| call_id(ids, "f", 1));
         assert!(short.len() == 9 && short.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{short}");
         assert!(long.starts_with("call_") && long.len() == 25, "{long}");
-        assert_ne!(call_id(false), long);
+        assert_ne!(call_id(CallIds::Any, "f", 1), long);
+        assert_eq!(counted, "functions.f:1");
     }
 }

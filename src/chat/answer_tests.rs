@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::*;
-use crate::chat::ThoughtTags;
+use crate::chat::{CallFormat, ThoughtTags};
 
 const THINK: ThoughtTags = ThoughtTags { open: "<think>", close: "</think>" };
 
@@ -49,7 +49,11 @@ fn read(parser: &AnswerParser, pieces: impl IntoIterator<Item = impl AsRef<str>>
 /// A parser of the family with these marks in its template.
 fn parser(family: &str) -> AnswerParser {
     let calls = Some(CallFormat::of(family));
-    AnswerParser::new(AnswerForm { thoughts: Some(THINK), thinking: false, calls }, tools(), true)
+    AnswerParser::new(
+        AnswerForm { thoughts: Some(THINK), thinking: false, calls, channels: false },
+        tools(),
+        true,
+    )
 }
 
 /// Every character alone gives the same as all at once.
@@ -99,6 +103,15 @@ fn calls_of_each_family_are_read() {
         "<function=",
         "<function=weather>{\"city\": \"Bern\"}</function>\n<function=time>{\"city\": \"R\\\"}\\n\"}</function>",
     );
+    let (begin, middle, end) =
+        ("<|tool_call_begin|>functions.", "<|tool_call_argument_begin|>", "<|tool_call_end|>");
+    parser(
+        "<|tool_calls_section_begin|>",
+        &format!(
+            "<|tool_calls_section_begin|>{begin}weather:0{middle}{}{end}{begin}time:1{middle}{}{end}<|tool_calls_section_end|>",
+            BERN.1, ROME.1
+        ),
+    );
     let v3 = "<｜tool▁call▁begin｜>function<｜tool▁sep｜>";
     let end = "\n```<｜tool▁call▁end｜>";
     parser(
@@ -128,6 +141,10 @@ fn arguments_between_tags_become_json_of_the_types_that_the_schema_says() {
                <arg_value>3</arg_value>\n</tool_call>";
     check("<tool_call><arg_key>", glm, "", &[call]);
     check("<tool_call><arg_key>", "<tool_call>time\n</tool_call> ok", " ok", &[("time", "{}")]);
+    let invoke = "<invoke name=\"weather\">\n<parameter name=\"city\">3 \"Bern\"</parameter>\n<parameter name=\"days\">3</parameter>\n\
+                  </invoke>\n";
+    let minimax = format!("<minimax:tool_call>\n{invoke}{invoke}</minimax:tool_call>");
+    check("<minimax:tool_call>", &minimax, "", &[call, call]);
     let seed = coder.replace("tool_call>", "seed:tool_call>");
     check("<seed:tool_call>", &seed, "", &[call]);
 }
@@ -192,7 +209,7 @@ fn forms_that_models_slip_into_are_understood() {
 
 #[test]
 fn thoughts_are_told_apart() {
-    let thinking = AnswerForm { thoughts: Some(THINK), thinking: true, calls: None };
+    let thinking = AnswerForm { thoughts: Some(THINK), thinking: true, calls: None, channels: false };
     let open = AnswerForm { thinking: false, ..thinking.clone() };
     let none = AnswerForm { thoughts: None, ..open.clone() };
     for (form, text, thoughts, said) in [
@@ -216,9 +233,38 @@ fn thoughts_are_told_apart() {
 }
 
 #[test]
+fn messages_on_channels_are_told_apart() {
+    let form = AnswerForm { channels: true, calls: Some(CallFormat::of("")), ..AnswerForm::default() };
+    let parser = AnswerParser::new(form, tools(), true);
+    let call = |header: &str| format!("{header}<|message|> {}<|call|>", BERN.1);
+    let thought = "<|channel|>analysis<|message|>I call.<|end|><|start|>assistant";
+    for (text, thoughts, said, calls) in [
+        (format!("{thought}<|channel|>final<|message|>Hi <|you|>"), "I call.", "Hi <|you|>", 0),
+        (
+            call(&format!("{thought}<|channel|>commentary to=functions.weather <|constrain|>json")),
+            "I call.",
+            "",
+            1,
+        ),
+        (call(" to=functions.weather<|channel|>commentary json"), "", "", 1),
+        ("<|channel|>commentary to=functions.weather<|message|>none".into(), "", "none", 0),
+        ("Plain text".into(), "", "Plain text", 0),
+        ("<|channel|>final".into(), "", "", 0),
+    ] {
+        let found = by_character(&parser, &text);
+        let expected = Read {
+            thoughts: thoughts.into(),
+            text: said.into(),
+            calls: vec![(BERN.0.into(), BERN.1.into()); calls],
+        };
+        assert_eq!(found, expected, "{text}");
+    }
+}
+
+#[test]
 fn calls_after_the_first_are_left_out_where_one_is_wanted() {
     let calls = Some(CallFormat::of("<tool_call>"));
-    let form = AnswerForm { thoughts: None, thinking: false, calls };
+    let form = AnswerForm { thoughts: None, thinking: false, calls, channels: false };
     let one = AnswerParser::new(form, tools(), false);
     let call = |city: &str| {
         format!("<tool_call>{{\"name\": \"time\", \"arguments\": {{\"city\": \"{city}\"}}}}</tool_call>\n")
@@ -302,9 +348,10 @@ proptest! {
             "<tool_call><arg_key>", "<function=", "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁begin｜>```json",
         ]),
         thinking: bool,
+        channels in prop::bool::weighted(0.2),
         several: bool,
     ) {
-        let form = AnswerForm { thoughts: Some(THINK), thinking, calls: Some(CallFormat::of(family)) };
+        let form = AnswerForm { thoughts: Some(THINK), thinking, calls: Some(CallFormat::of(family)), channels };
         let parser = AnswerParser::new(form, tools(), several);
         let whole = read(&parser, [&text]);
         let (mut pieces, mut characters) = (Vec::new(), text.chars());

@@ -2,28 +2,60 @@
 
 use serde_json::{Value, json};
 
-use super::form::GENERIC;
-use super::{AnswerForm, CallFormat, CallSyntax, Tool};
+use super::form::{CHANNEL_THOUGHTS, GENERIC};
+use super::python::dumps;
+use super::{AnswerForm, CallFormat, CallSyntax, Tool, ToolCall};
 use crate::generation::{CallGrammar, ThoughtGrammar};
 
-/// The grammar of an answer that calls one of `tools`, or several of them; and the form in which it is to be read: a
-/// grammar cannot hold a model to arguments between tags, so such a model writes JSON here.
+/// The grammar of an answer that calls one of `tools`, or several of them, or else is JSON that satisfies the schema
+/// `answer`; and the form in which it is to be read: a grammar cannot hold a model to arguments between tags, so such a
+/// model writes JSON here.
 #[must_use]
-pub fn forced_calls(form: &AnswerForm, tools: &[Tool], several: bool) -> (AnswerForm, CallGrammar) {
+pub fn forced_calls(
+    form: &AnswerForm,
+    tools: &[Tool],
+    several: bool,
+    answer: Option<&Value>,
+) -> (AnswerForm, CallGrammar) {
     let format = match form.calls {
         Some(format) if !matches!(format.syntax, CallSyntax::Parameters { .. }) => format,
         _ => &GENERIC,
     };
     let Shape { begin, between, end } = shape(format);
-    let thoughts = form.thoughts.map(|tags| ThoughtGrammar {
+    let tags = if form.channels { Some(CHANNEL_THOUGHTS) } else { form.thoughts };
+    let thoughts = tags.map(|tags| ThoughtGrammar {
         open: (!form.thinking).then(|| tags.open.to_owned()),
         close: tags.close.to_owned(),
     });
-    let (frames, schemas): (Vec<_>, Vec<_>) =
+    let (frames, mut schemas): (Vec<_>, Vec<_>) =
         tools.iter().enumerate().map(|(index, tool)| call(format, tool, index)).unzip();
+    schemas.extend(answer.map(|answer| moved(answer, &format!("#/anyOf/{}", tools.len()))));
     let schema = json!({ "anyOf": schemas }).to_string();
-    let grammar = CallGrammar { thoughts, begin, between: several.then_some(between), end, frames, schema };
+    let grammar = CallGrammar {
+        thoughts,
+        begin,
+        between: (several && !form.channels).then_some(between),
+        end,
+        frames,
+        answers: answer.is_some(),
+        schema,
+    };
     (AnswerForm { calls: Some(format), ..form.clone() }, grammar)
+}
+
+/// Calls as a model of this family writes them.
+pub(super) fn written(format: &CallFormat, calls: &[ToolCall]) -> String {
+    let Shape { begin, between, end } = shape(format);
+    let calls = calls.iter().map(|call| {
+        let (before, after) = frame(format, &call.name);
+        let arguments = Value::Object(call.arguments.clone());
+        let json = match format.syntax {
+            CallSyntax::Named { .. } => arguments,
+            _ => json!({ "name": call.name, format.arguments_key: arguments }),
+        };
+        format!("{before}{}{after}", dumps(&json))
+    });
+    format!("{begin}{}{end}", calls.collect::<Vec<_>>().join(&between))
 }
 
 /// What stands around all calls.
@@ -47,14 +79,24 @@ fn shape(format: &CallFormat) -> Shape {
     }
 }
 
+/// The texts around the JSON of a function's call.
+fn frame(format: &CallFormat, name: &str) -> (String, String) {
+    match &format.syntax {
+        CallSyntax::Named { begin, separator, end } => {
+            // Where nothing ends all calls, each begins with the mark.
+            let mark = if format.end.is_empty() { format.begin } else { "" };
+            (format!("{mark}{begin}{name}{separator}"), (*end).to_owned())
+        }
+        CallSyntax::Object if !format.bare => (format!("{}\n", format.begin), format!("\n{}", format.end)),
+        _ => (String::new(), String::new()),
+    }
+}
+
 /// The texts around the JSON of a function's call, and its schema.
 fn call(format: &CallFormat, tool: &Tool, index: usize) -> ((String, String), Value) {
-    let at = format!("#/anyOf/{index}");
-    if let CallSyntax::Named { begin, separator, end } = &format.syntax {
-        // Where nothing ends all calls, each begins with the mark.
-        let mark = if format.end.is_empty() { format.begin } else { "" };
-        let before = format!("{mark}{begin}{}{separator}", tool.name);
-        return ((before, (*end).to_owned()), moved(&tool.parameters, &at));
+    let (at, frame) = (format!("#/anyOf/{index}"), frame(format, &tool.name));
+    if let CallSyntax::Named { .. } = &format.syntax {
+        return (frame, moved(&tool.parameters, &at));
     }
     let key = format.arguments_key;
     let parameters = moved(&tool.parameters, &format!("{at}/properties/{key}"));
@@ -64,10 +106,6 @@ fn call(format: &CallFormat, tool: &Tool, index: usize) -> ((String, String), Va
         "required": ["name", key],
         "additionalProperties": false,
     });
-    let frame = match format.syntax {
-        CallSyntax::Object if !format.bare => (format!("{}\n", format.begin), format!("\n{}", format.end)),
-        _ => (String::new(), String::new()),
-    };
     (frame, schema)
 }
 
@@ -94,6 +132,8 @@ fn moved(schema: &Value, at: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Map;
+
     use super::*;
     use crate::chat::ThoughtTags;
 
@@ -110,8 +150,13 @@ mod tests {
             tool("g", json!({ "type": "object" })),
         ];
         let tags = ThoughtTags { open: "<think>", close: "</think>" };
-        let form = AnswerForm { thoughts: Some(tags), thinking: false, calls: Some(CallFormat::of(source)) };
-        forced_calls(&form, &tools, several).1
+        let form = AnswerForm {
+            thoughts: Some(tags),
+            thinking: false,
+            calls: Some(CallFormat::of(source)),
+            channels: false,
+        };
+        forced_calls(&form, &tools, several, None).1
     }
 
     /// The text of a call of `f` and one of `g`, with `…` for JSON.
@@ -135,8 +180,23 @@ mod tests {
             "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>…<｜tool▁call▁end｜>\n\
              <｜tool▁call▁begin｜>g<｜tool▁sep｜>…<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
         );
+        check(
+            "<|channel|>analysis<|message|>",
+            "<|channel|>commentary to=functions.f <|constrain|>json<|message|>…\
+             <|channel|>commentary to=functions.g <|constrain|>json<|message|>…",
+        );
         check("<TOOLCALL>", "<TOOLCALL>[…, …]</TOOLCALL>");
         check("<tool_call><parameter=", "…\n…");
+    }
+
+    #[test]
+    fn calls_of_earlier_messages_are_written_alike() {
+        let call = |name: &str| ToolCall { id: None, name: name.into(), arguments: Map::new() };
+        let text = |source: &str| written(CallFormat::of(source), &[call("f"), call("g")]);
+        let objects = r#"{"name": "f", "arguments": {}}, {"name": "g", "arguments": {}}"#;
+        assert_eq!(text("<|tool_call|>"), format!("<|tool_call|>[{objects}]<|/tool_call|>"));
+        assert_eq!(text("[TOOL_CALLS][ARGS]"), "[TOOL_CALLS]f[ARGS]{}[TOOL_CALLS]g[ARGS]{}");
+        assert_eq!(text(""), objects.replace("}, ", "}\n"));
     }
 
     #[test]

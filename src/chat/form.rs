@@ -3,6 +3,7 @@
 //! A family is told by the marks in its template. The marks and the shapes between them are those of the models' own
 //! templates and model cards.
 
+use super::answer::CHANNEL_MARKS;
 use super::probe::Traits;
 
 /// What stands around a model's thoughts.
@@ -29,8 +30,19 @@ pub struct CallFormat {
     pub arguments_key: &'static str,
     /// All marks that can be special tokens, whose text an engine leaves out unless it is asked for them.
     pub marks: &'static [&'static str],
-    /// Whether the template takes only ids of nine letters and digits.
-    pub short_ids: bool,
+    /// What ids of calls look like.
+    pub ids: CallIds,
+}
+
+/// What a template, or the model, takes for the id of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallIds {
+    /// Any text.
+    Any,
+    /// Nine letters and digits.
+    Short,
+    /// `functions.name:0`, counted.
+    Counted,
 }
 
 /// How one call is written.
@@ -77,7 +89,7 @@ const OBJECT: CallFormat = CallFormat {
     end: "",
     arguments_key: "arguments",
     marks: &[],
-    short_ids: false,
+    ids: CallIds::Any,
 };
 
 /// A JSON object and nothing else: for models whose template knows no calls, or in a form that is not known here.
@@ -105,7 +117,7 @@ const MISTRAL: CallFormat = CallFormat {
     begin: "[TOOL_CALLS]",
     syntax: CallSyntax::Array,
     marks: &["[TOOL_CALLS]"],
-    short_ids: true,
+    ids: CallIds::Short,
     ..OBJECT
 };
 
@@ -114,7 +126,7 @@ const MISTRAL_NAMED: CallFormat = CallFormat {
     begin: "[TOOL_CALLS]",
     syntax: CallSyntax::Named { begin: "", separator: "[ARGS]", end: "" },
     marks: &["[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"],
-    short_ids: true,
+    ids: CallIds::Short,
     ..OBJECT
 };
 
@@ -221,8 +233,58 @@ const GLM: CallFormat = CallFormat {
     ..HERMES
 };
 
+/// MiniMax M2.
+const MINIMAX: CallFormat = CallFormat {
+    begin: "<minimax:tool_call>",
+    syntax: CallSyntax::Parameters {
+        begin: "<invoke name=\"",
+        name_end: "\">",
+        key_begin: "<parameter name=\"",
+        key_end: "\">",
+        value_begin: "",
+        value_end: "</parameter>",
+        end: "</invoke>",
+    },
+    end: "</minimax:tool_call>",
+    marks: &["<minimax:tool_call>", "</minimax:tool_call>"],
+    ..OBJECT
+};
+
+/// Kimi K2, which writes the id instead of the name.
+const KIMI: CallFormat = CallFormat {
+    begin: "<|tool_calls_section_begin|>",
+    syntax: CallSyntax::Named {
+        begin: "<|tool_call_begin|>functions.",
+        separator: "<|tool_call_argument_begin|>",
+        end: "<|tool_call_end|>",
+    },
+    end: "<|tool_calls_section_end|>",
+    marks: &[
+        "<|tool_calls_section_begin|>",
+        "<|tool_call_begin|>",
+        "<|tool_call_argument_begin|>",
+        "<|tool_call_end|>",
+        "<|tool_calls_section_end|>",
+    ],
+    ids: CallIds::Counted,
+    ..OBJECT
+};
+
+/// gpt-oss, whose calls are messages on a channel; only what must be one is in this form.
+const CHANNELS: CallFormat = CallFormat {
+    syntax: CallSyntax::Named {
+        begin: "<|channel|>commentary to=functions.",
+        separator: " <|constrain|>json<|message|>",
+        end: "",
+    },
+    ..OBJECT
+};
+
 /// Marks that a template must all have, and the family that has them; the first that fits.
-const FAMILIES: [(&[&str], &CallFormat); 15] = [
+const FAMILIES: [(&[&str], &CallFormat); 18] = [
+    (&[CHANNEL, MESSAGE], &CHANNELS),
+    (&["<minimax:tool_call>"], &MINIMAX),
+    (&["<|tool_calls_section_begin|>"], &KIMI),
     (&["<｜tool▁calls▁begin｜>", "```json"], &DEEPSEEK),
     (&["<｜tool▁calls▁begin｜>"], &DEEPSEEK_3_1),
     (&["[TOOL_CALLS]", "[ARGS]"], &MISTRAL_NAMED),
@@ -239,6 +301,19 @@ const FAMILIES: [(&[&str], &CallFormat); 15] = [
     (&["<|start_header_id|>", "\"parameters\""], &LLAMA_3),
     (&[], &GENERIC),
 ];
+
+/// Marks of messages on channels.
+const CHANNEL: &str = "<|channel|>analysis";
+const MESSAGE: &str = "<|message|>";
+
+/// What a model on channels puts around its thoughts, as far as a grammar is concerned.
+pub(super) const CHANNEL_THOUGHTS: ThoughtTags =
+    ThoughtTags { open: "<|channel|>analysis<|message|>", close: "<|end|><|start|>assistant" };
+
+/// Whether a model with this template writes messages on channels.
+pub(super) fn has_channels(source: &str) -> bool {
+    source.contains(CHANNEL) && source.contains(MESSAGE)
+}
 
 /// The tags that templates are searched for.
 const THOUGHTS: [ThoughtTags; 5] = [
@@ -273,6 +348,8 @@ pub struct AnswerForm {
     pub thinking: bool,
     /// How calls are written; `None` where there is nothing to call.
     pub calls: Option<&'static CallFormat>,
+    /// Whether it consists of messages on channels.
+    pub channels: bool,
 }
 
 impl AnswerForm {
@@ -291,7 +368,12 @@ impl AnswerForm {
             opened && !begun.contains(tags.close)
         });
         let format = if knows_tools { traits.format } else { &GENERIC };
-        Self { thoughts: traits.thoughts, thinking, calls: has_tools.then_some(format) }
+        Self {
+            thoughts: traits.thoughts,
+            thinking,
+            calls: has_tools.then_some(format),
+            channels: traits.channels,
+        }
     }
 
     /// The marks that the answer is read by. Some of them can be special tokens.
@@ -299,6 +381,7 @@ impl AnswerForm {
     pub fn marks(&self) -> Vec<String> {
         let tags = self.thoughts.iter().flat_map(|tags| [tags.open, tags.close]);
         let calls = self.calls.iter().flat_map(|format| format.marks.iter().copied());
-        tags.chain(calls).map(ToOwned::to_owned).collect()
+        let channels = CHANNEL_MARKS.into_iter().filter(|_| self.channels);
+        tags.chain(calls).chain(channels).map(ToOwned::to_owned).collect()
     }
 }

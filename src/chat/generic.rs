@@ -1,7 +1,9 @@
 //! Tells a model of tools whose template cannot: as text of messages that every template knows.
 
+use super::forced::written;
+use super::form::GENERIC;
 use super::python::dumps;
-use super::{Conversation, Message};
+use super::{CallFormat, Conversation, Message};
 
 /// The conversation without tools, calls and results: tools and how to call them are told in the system message, or in
 /// the first message where the template takes none; calls are JSON; results come from the user.
@@ -9,7 +11,7 @@ pub(super) fn explain(conversation: &Conversation, takes_system: bool) -> Conver
     let mut told: Vec<Message> = Vec::new();
     for message in &conversation.messages {
         let message = match message.role.as_str() {
-            "assistant" => called(message),
+            "assistant" => called(message, &GENERIC),
             "tool" => Message::text("user", result(message, &conversation.messages)),
             _ => message.clone(),
         };
@@ -48,15 +50,12 @@ fn introduction(conversation: &Conversation) -> String {
     )
 }
 
-/// Calls as the model is told to write them.
-fn called(message: &Message) -> Message {
-    let calls = message.calls.iter().map(|call| {
-        let arguments = dumps(&serde_json::Value::Object(call.arguments.clone()));
-        format!("{{\"name\": {}, \"arguments\": {arguments}}}", dumps(&call.name.as_str().into()))
-    });
-    let said = message.content.clone().filter(|content| !content.is_empty() || message.calls.is_empty());
-    let parts: Vec<_> = said.into_iter().chain(calls).collect();
-    Message { reasoning: message.reasoning.clone(), ..Message::text("assistant", parts.join("\n")) }
+/// A message whose calls are a part of what it says, as models of this family write them.
+pub(super) fn called(message: &Message, format: &CallFormat) -> Message {
+    let calls = (!message.calls.is_empty()).then(|| written(format, &message.calls));
+    let said = message.content.clone().filter(|content| !content.is_empty() || calls.is_none());
+    let content = said.into_iter().chain(calls).collect::<Vec<_>>().join("\n");
+    Message { content: Some(content), calls: Vec::new(), ..message.clone() }
 }
 
 /// The result of a call, with the function's name where it is known.

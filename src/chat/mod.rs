@@ -21,7 +21,7 @@ mod template;
 pub use answer::{AnswerParser, Delta};
 pub use conversation::{Conversation, Message, Tool, ToolCall};
 pub use forced::forced_calls;
-pub use form::{AnswerForm, CallFormat, CallSyntax, ThoughtTags};
+pub use form::{AnswerForm, CallFormat, CallIds, CallSyntax, ThoughtTags};
 pub(crate) use template::RESERVED;
 pub use template::{ChatPrompt, ChatTemplate, TemplateSource};
 

@@ -8,15 +8,18 @@ use std::time::SystemTime;
 use serde_json::{Map, json};
 
 use super::conversation::CallStyle;
-use super::form::GENERIC;
+use super::form::{GENERIC, has_channels};
 use super::template::Compiled;
-use super::{CallFormat, Conversation, Message, ThoughtTags, Tool, ToolCall};
+use super::{CallFormat, Conversation, Message, ThoughtTags, Tool, ToolCall, generic};
 
 /// What is known of a template.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is found by a try of its own")]
 pub(super) struct Traits {
-    /// It shows tools, calls and their results.
+    /// It shows tools and the results of calls.
     pub knows_tools: bool,
+    /// It shows calls.
+    pub shows_calls: bool,
     /// It shows a system message.
     pub takes_system: bool,
     /// How it wants calls.
@@ -25,12 +28,22 @@ pub(super) struct Traits {
     pub thoughts: Option<ThoughtTags>,
     /// How its model calls.
     pub format: &'static CallFormat,
+    /// Whether its model writes messages on channels.
+    pub channels: bool,
 }
 
 impl Default for Traits {
     fn default() -> Self {
         let style = CallStyle::default();
-        Self { knows_tools: false, takes_system: false, style, thoughts: None, format: &GENERIC }
+        Self {
+            knows_tools: false,
+            shows_calls: false,
+            takes_system: false,
+            style,
+            thoughts: None,
+            format: &GENERIC,
+            channels: false,
+        }
     }
 }
 
@@ -60,13 +73,22 @@ impl Traits {
             tools: Vec::new(),
             ..called.clone()
         };
+        let format = CallFormat::of(source);
+        let as_text = Conversation {
+            messages: called.messages.iter().map(|message| generic::called(message, format)).collect(),
+            ..called.clone()
+        };
+        let results = ["probe_value", "probe_result"];
+        let shows_calls = shows(&called, style, &results);
         Self {
             knows_tools: shows(&asked, style, &["probe_tool", "probe_description"])
-                && shows(&called, style, &["probe_value", "probe_result"]),
+                && (shows_calls || shows(&as_text, style, &results)),
+            shows_calls,
             takes_system: shows(&with_system, style, &["probe_system"]),
             style,
             thoughts: ThoughtTags::of(source),
-            format: CallFormat::of(source),
+            format,
+            channels: has_channels(source),
         }
     }
 }

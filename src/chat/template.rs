@@ -95,13 +95,15 @@ impl ChatTemplate {
         let template = self.for_conversation(conversation);
         let traits = &template.traits;
         let calls = conversation.messages.iter().any(|message| !message.calls.is_empty());
-        let explained = if (conversation.tools.is_empty() && !calls) || traits.knows_tools {
-            None
-        } else {
-            Some(generic::explain(conversation, traits.takes_system))
-        };
+        let explained = ((calls || !conversation.tools.is_empty()) && !traits.knows_tools)
+            .then(|| generic::explain(conversation, traits.takes_system));
+        let as_text = (calls && traits.knows_tools && !traits.shows_calls).then(|| {
+            let messages = conversation.messages.iter();
+            let messages = messages.map(|message| generic::called(message, traits.format)).collect();
+            Conversation { messages, ..conversation.clone() }
+        });
         let has_tools = !conversation.tools.is_empty();
-        let conversation = explained.as_ref().unwrap_or(conversation);
+        let conversation = explained.as_ref().or(as_text.as_ref()).unwrap_or(conversation);
         let (messages, begun) = match conversation.messages.split_last() {
             Some((last, before))
                 if last.role == "assistant" && last.calls.is_empty() && !before.is_empty() =>

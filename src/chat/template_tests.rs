@@ -101,6 +101,15 @@ fn a_template_that_knows_tools_gets_them_as_it_wants_them() {
 }
 
 #[test]
+fn calls_that_a_template_leaves_out_are_said_in_the_way_of_its_family() {
+    let source = "{{ tools | tojson }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{# <tool_call> #}";
+    let result = Message { call_id: Some("c1".into()), ..Message::text("tool", "sun") };
+    let found = prompt(&template(source), vec![Message::text("user", "?"), call(), result], one_tool());
+    let turns = "[user]?[assistant]<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Bern\"}}\n</tool_call>[tool]sun";
+    assert!(found.text.starts_with("[{\"type\"") && found.text.ends_with(turns), "{}", found.text);
+}
+
+#[test]
 fn a_template_that_knows_none_has_them_told_in_words() {
     let template = ChatTemplate::new(TemplateSource::default()).unwrap();
     let result = Message { call_id: Some("c1".into()), ..Message::text("tool", "sun") };

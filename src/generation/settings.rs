@@ -172,7 +172,9 @@ pub struct CallGrammar {
     pub end: String,
     /// What stands before and after the JSON of each function; at least one.
     pub frames: Vec<(String, String)>,
-    /// The JSON of each function: a schema `{"anyOf": […]}` with one for each frame, as JSON text.
+    /// Whether the text may as well be JSON that satisfies one more schema, and call nothing.
+    pub answers: bool,
+    /// The JSON of each function: a schema `{"anyOf": […]}` with one for each frame, and the one more, as JSON text.
     pub schema: String,
 }
 

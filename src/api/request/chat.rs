@@ -42,18 +42,20 @@ pub(super) fn read(
     let variables = variables(object)?;
     let splits_thoughts = splits_thoughts(object)?;
     let known = if tools.choice == Choice::None { Vec::new() } else { tools.list.clone() };
-    if !known.is_empty() && grammar.is_some() {
-        let message = "tools: cannot be combined with a grammar or a schema of the answer; leave one of them out, \
-                       or set tool_choice to none";
+    if let (Some(Grammar::Gbnf(_)), false) = (&grammar, known.is_empty()) {
+        let message = "tools: cannot be combined with a grammar; leave one of them out, give a schema instead, or set \
+                       tool_choice to none";
         return Err(ApiError::invalid("tools", message));
     }
     let conversation = Conversation { messages, tools: known, variables, now };
     let prompt = template.prompt(&conversation)?;
     let mut form = prompt.form;
     if !splits_thoughts {
-        form = AnswerForm { thoughts: None, thinking: false, ..form };
+        // Calls on channels can only be read with all channels.
+        let channels = form.channels && form.calls.is_some();
+        form = AnswerForm { thoughts: None, thinking: false, channels, ..form };
     }
-    let (form, grammar) = match forced(&form, &tools)? {
+    let (form, grammar) = match forced(&form, &tools, grammar.as_ref())? {
         Some((form, forced)) => (form, Some(forced)),
         None => (form, grammar),
     };
@@ -62,17 +64,29 @@ pub(super) fn read(
     Ok(Chat { prompt: prompt.text, parser, grammar, shown })
 }
 
-/// The grammar of an answer that must call, and the form in which it does.
-fn forced(form: &AnswerForm, tools: &Tools) -> Result<Option<(AnswerForm, Grammar)>, ApiError> {
-    if tools.forced().is_empty() {
+/// The grammar of an answer that must call, or must either call or satisfy the schema of `grammar`; and the form in which
+/// it does.
+fn forced(
+    form: &AnswerForm,
+    tools: &Tools,
+    grammar: Option<&Grammar>,
+) -> Result<Option<(AnswerForm, Grammar)>, ApiError> {
+    let answer = match grammar {
+        Some(Grammar::JsonSchema(schema)) if tools.choice == Choice::Auto => {
+            serde_json::from_str(schema).ok()
+        }
+        _ => None,
+    };
+    let callable = if answer.is_some() { tools.list.as_slice() } else { tools.forced() };
+    if callable.is_empty() {
         return Ok(None);
     }
-    tools.check_schemas()?;
-    let several = tools.several == Some(true) && tools.choice == Choice::Required;
-    let (form, grammar) = forced_calls(form, tools.forced(), several);
+    tools.check_schemas(callable)?;
+    let several = tools.several == Some(true) && !matches!(tools.choice, Choice::Named(_));
+    let (form, grammar) = forced_calls(form, callable, several, answer.as_ref());
     let all = serde_json::from_str(&grammar.schema).unwrap_or_default();
     schema::check(&all)
-        .map_err(|reason| ApiError::invalid("tools", format!("tools: all functions together: {reason}")))?;
+        .map_err(|reason| ApiError::invalid("tools", format!("tools: all schemas together: {reason}")))?;
     Ok(Some((form, Grammar::Calls(grammar))))
 }
 

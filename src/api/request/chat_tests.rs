@@ -64,6 +64,10 @@ fn the_choice_decides_what_the_model_hears_and_must_do() {
         let Some(Grammar::Calls(calls)) = grammar else { panic!("a grammar") };
         assert_eq!(calls.between.is_some(), expected, "{several}");
     }
+    let either = accepted(&json!({ "response_format": { "type": "json_object" } })).1;
+    assert!(matches!(either, Some(Grammar::Calls(calls)) if calls.answers && calls.frames.len() == 2));
+    let call = json!({ "tool_choice": "required", "response_format": { "type": "json_object" } });
+    assert!(matches!(accepted(&call).1, Some(Grammar::Calls(calls)) if !calls.answers));
     let json_answer = json!({ "tool_choice": "none", "response_format": { "type": "json_object" } });
     assert!(matches!(accepted(&json_answer).1, Some(Grammar::JsonSchema(_))));
 }

@@ -45,10 +45,9 @@ impl Tools {
         }
     }
 
-    /// A worker makes a grammar of what must be called: this bounds it.
-    pub fn check_schemas(&self) -> Result<(), ApiError> {
-        let forced = self.forced();
-        for (index, tool) in self.list.iter().enumerate().filter(|(_, tool)| forced.contains(tool)) {
+    /// Bounds what a worker makes a grammar of.
+    pub fn check_schemas(&self, callable: &[Tool]) -> Result<(), ApiError> {
+        for (index, tool) in self.list.iter().enumerate().filter(|(_, tool)| callable.contains(tool)) {
             if let Err(reason) = schema::check(&tool.parameters) {
                 let field = format!("tools[{index}].function.parameters");
                 return Err(ApiError::invalid(field.clone(), format!("{field}: {reason}")));

@@ -7,8 +7,8 @@ use super::mark::{Match, matches};
 /// The longest name of a function that is looked for.
 const MAX_NAME_BYTES: usize = 256;
 
-/// Between a function's name and the id that some models give a call.
-const CALL_ID: &str = "[CALL_ID]";
+/// Between a function's name and what some models give a call besides: an id, or its number.
+const CALL_IDS: [&str; 2] = ["[CALL_ID]", ":"];
 
 #[derive(Clone, Debug)]
 enum Place {
@@ -105,13 +105,16 @@ impl NamedReader {
             return (0, Progress::Broken);
         }
         let rest = &text[length..];
-        let next = match (matches(rest, self.separator), matches(rest, CALL_ID)) {
-            (Match::Whole, _) => Some((self.separator.len(), Place::BeforeArguments)),
-            (_, Match::Whole) => Some((CALL_ID.len(), Place::Id)),
-            (Match::Begun, _) | (_, Match::Begun) => None,
-            _ if rest.starts_with('{') => Some((0, Place::BeforeArguments)),
-            _ => return (length, Progress::Broken),
-        };
+        let id = CALL_IDS.map(|mark| (matches(rest, mark), mark.len()));
+        let next =
+            match (matches(rest, self.separator), id.into_iter().find(|(found, _)| *found == Match::Whole)) {
+                (Match::Whole, _) => Some((self.separator.len(), Place::BeforeArguments)),
+                (_, Some((_, length))) => Some((length, Place::Id)),
+                (Match::Begun, _) => None,
+                _ if id.iter().any(|(found, _)| *found == Match::Begun) => None,
+                _ if rest.starts_with('{') => Some((0, Place::BeforeArguments)),
+                _ => return (length, Progress::Broken),
+            };
         match next {
             Some(_) if name.is_empty() => (0, Progress::Broken),
             Some((further, place)) => {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::generation::{CallGrammar, ThoughtGrammar};
 
 /// Puts the frames around the rules of a converted schema `{"anyOf": […]}`, whose rule `root` names one for each of
-/// them, in order.
+/// them, in order, and one more for an answer without calls where there may be one.
 ///
 /// # Errors
 ///
@@ -13,7 +13,9 @@ use crate::generation::{CallGrammar, ThoughtGrammar};
 pub(super) fn assemble(calls: &CallGrammar, converted: &str) -> Result<String, String> {
     let root = converted.lines().find_map(|line| line.strip_prefix("root ::= "));
     let rules: Vec<_> = root.unwrap_or_default().split(" | ").map(str::trim).collect();
-    if rules.len() != calls.frames.len() || rules.iter().any(|rule| !is_name(rule)) {
+    if rules.len() != calls.frames.len() + usize::from(calls.answers)
+        || rules.iter().any(|rule| !is_name(rule))
+    {
         let found = root.unwrap_or("nothing");
         return Err(format!("expected a rule for each of {} functions, got {found}", calls.frames.len()));
     }
@@ -35,8 +37,12 @@ pub(super) fn assemble(calls: &CallGrammar, converted: &str) -> Result<String, S
         None => String::new(),
     };
     write("tool-calls", &format!("{} tool-call {further} {}", literal(&calls.begin), literal(&calls.end)));
+    let said = match rules.last().filter(|_| calls.answers) {
+        Some(answer) => format!("(tool-calls | {answer})"),
+        None => "tool-calls".to_owned(),
+    };
     match &calls.thoughts {
-        None => write("root", "tool-calls"),
+        None => write("root", &said),
         Some(ThoughtGrammar { open, close }) => {
             // Any text without the tag at its end: what begins like it, by its first two characters, is it.
             let mut characters = close.chars();
@@ -46,8 +52,8 @@ pub(super) fn assemble(calls: &CallGrammar, converted: &str) -> Result<String, S
                 format!("({} | {first_only}+ {neither})* {first_only}* {}", class(&[first]), literal(close));
             write("tool-thoughts", &format!("{thoughts} [ \\t\\n]{{0,4}}"));
             match open {
-                None => write("root", "tool-thoughts tool-calls"),
-                Some(open) => write("root", &format!("({} tool-thoughts)? tool-calls", literal(open))),
+                None => write("root", &format!("tool-thoughts {said}")),
+                Some(open) => write("root", &format!("({} tool-thoughts)? {said}", literal(open))),
             }
         }
     }
@@ -101,6 +107,7 @@ mod tests {
             begin: "[TOOL_CALLS][".into(),
             between: between.map(Into::into),
             end: "]".into(),
+            answers: false,
             frames: vec![("\"a\n".into(), String::new()), (String::new(), "\\".into())],
             schema: String::new(),
         }
@@ -108,13 +115,14 @@ mod tests {
 
     #[test]
     fn frames_stand_around_the_rules_of_their_functions() {
-        let converted =
-            "alternative-0 ::= \"x\"\nalternative-1 ::= \"y\"\nroot ::= alternative-0 | alternative-1\n";
+        let converted = "alternative-0 ::= \"x\" space\nalternative-1 ::= \"y\"\nalternative-2 ::= \"z\"\n\
+                         root ::= alternative-0 | alternative-1\nspace ::= | \" \" | \"\\n\"{1,2} [ \\t]{0,20}\n";
         let close = ThoughtGrammar { open: Some("[THINK]".into()), close: "[/THINK]".into() };
         assert_eq!(
             assemble(&calls(Some(close), Some(", ")), converted).unwrap(),
             r#"alternative-0 ::= "x" space
 alternative-1 ::= "y"
+alternative-2 ::= "z"
 space ::= " "?
 tool-call ::= "\"a\n" alternative-0  |  alternative-1 "\\"
 tool-calls ::= "[TOOL_CALLS][" tool-call (", " tool-call)* "]"
@@ -122,6 +130,10 @@ tool-thoughts ::= ([^\x5b] | "["+ [^\x5b/])* "["* "[/THINK]" [ \t\n]{0,4}
 root ::= ("[THINK]" tool-thoughts)? tool-calls
 "#
         );
+        let answers = CallGrammar { answers: true, ..calls(None, None) };
+        let converted_answers = converted.replace("| alternative-1", "| alternative-1 | alternative-2");
+        let text = assemble(&answers, &converted_answers).unwrap();
+        assert!(text.ends_with("root ::= (tool-calls | alternative-2)\n"), "{text}");
         assert!(assemble(&calls(None, None), converted).unwrap().ends_with("root ::= tool-calls\n"));
     }
 
