@@ -16,6 +16,7 @@ async fn answers_have_openais_shapes() {
     let response = world.post(COMPLETIONS, &body).await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "application/json");
+    assert!(response.headers().contains_key("content-length"));
     assert_eq!(response.headers()["x-modelpool-variant"], "tidepool-3m-f16");
     let answer: Value = response.json().await.unwrap();
     assert_eq!(answer["object"], "text_completion");

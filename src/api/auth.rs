@@ -105,7 +105,7 @@ impl Api {
     /// # Errors
     ///
     /// [`ApiError::BadKey`] or [`ApiError::Forbidden`] if they may not.
-    pub fn caller(&self, access: Access, headers: &HeaderMap) -> Result<Option<Arc<Key>>, ApiError> {
+    pub(super) fn caller(&self, access: Access, headers: &HeaderMap) -> Result<Option<Arc<Key>>, ApiError> {
         if access == Access::Open || self.keys.is_open() {
             return Ok(None);
         }

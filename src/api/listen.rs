@@ -6,10 +6,12 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,7 +26,7 @@ use tower::{Layer, Service};
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-use super::connections::Connections;
+use super::connections::{Answering, Connections};
 use super::cors;
 use crate::policy::ServerPolicy;
 use crate::telemetry::CONNECTIONS_CLOSED;
@@ -70,14 +72,7 @@ pub async fn serve(
             let (mut service, answering) = (service.clone(), of.answers());
             async move {
                 let response = service.call(request).await?;
-                // The connection is busy until the body was handed over.
-                let body = |body| {
-                    BodyExt::map_frame(body, move |frame| {
-                        let _held = &answering;
-                        frame
-                    })
-                };
-                Ok::<_, Infallible>(response.map(body))
+                Ok::<_, Infallible>(response.map(|body| Held { body: Box::pin(body), _answering: answering }))
             }
         });
         let serving = http1::Builder::new()
@@ -98,9 +93,36 @@ pub async fn serve(
     }
 }
 
+/// The body of an answer: its connection is busy until all of it was handed over.
+struct Held<B> {
+    body: Pin<Box<B>>,
+    _answering: Answering,
+}
+
+impl<B: Body> Body for Held<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.body.as_mut().poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    // Without it the answer would have no `content-length`.
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// A stream whose writes fail when the client takes nothing for `timeout`, whether it does not read or is gone without a
 /// word.
-fn patient(stream: TcpStream, timeout: Duration) -> std::pin::Pin<Box<TimeoutStream<TcpStream>>> {
+fn patient(stream: TcpStream, timeout: Duration) -> Pin<Box<TimeoutStream<TcpStream>>> {
     // Tokens are small and urgent; without this they wait for the acknowledgement of the one before.
     drop(stream.set_nodelay(true));
     let socket = SockRef::from(&stream);

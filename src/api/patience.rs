@@ -133,7 +133,27 @@ fn comment(outlook: &Outlook) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt;
+
     use super::*;
+    use crate::clock::Clock;
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_hears_nothing_for_more_than_ten_seconds() {
+        let (pool, wake) = (Arc::default(), Arc::default());
+        let admission = Arc::new(Admission::new(pool, Clock::start(), &[], wake));
+        let subject = Subject { admission, model: ModelName::new("m"), places: Vec::new() };
+        let begun: Begun = Box::pin(std::future::pending());
+        let mut stream = PatientStream::waiting(begun, subject, "prompt");
+        let begun = Instant::now();
+        let mut heard = Vec::new();
+        for _ in 0..3 {
+            let Ok(frame) = stream.next().await.expect("it never ends");
+            heard.push((begun.elapsed().as_secs(), frame));
+        }
+        let working = Bytes::from_static(b": working\n\n");
+        assert_eq!(heard, [(0, working.clone()), (10, working.clone()), (20, working)]);
+    }
 
     #[test]
     fn a_comment_is_one_line() {
