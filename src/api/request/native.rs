@@ -82,6 +82,7 @@ struct RawInfill {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ExtraFile")]
 struct RawExtra {
     filename: Option<String>,
     text: String,
