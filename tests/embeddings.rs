@@ -27,7 +27,9 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
 #[tokio::test]
 async fn each_text_has_its_vector_whoever_else_is_asked_about() {
     let world = World::real(POLICY).await;
-    let texts: Vec<String> = (0..20).map(|number| format!("The fox has {number} apples.")).collect();
+    let texts: Vec<String> = (0..20)
+        .map(|number| format!("The fox has {number} apples{}.", " and pears".repeat(number % 4)))
+        .collect();
     let (status, all) = answer(&world, PATH, &json!({ "model": world.model, "input": texts })).await;
     assert_eq!(status, 200, "{all}");
     assert_eq!(all["data"].as_array().unwrap().len(), 20);

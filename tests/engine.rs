@@ -258,6 +258,10 @@ fn an_interrupted_answer_goes_on_as_a_fresh_request_from_prompt_and_prefix() {
 fn embed(engine: &mut InlineEngine<'_, LlamaWeights>, text: &str) -> Vec<f32> {
     let events = admit(engine, request(text));
     run(engine);
+    vector(&events)
+}
+
+fn vector(events: &Events) -> Vec<f32> {
     let events = events.lock().unwrap();
     let [Event::Started { .. }, Event::Embedding(values), Event::Finished { .. }] = events.as_slice() else {
         panic!("{events:?}")
@@ -278,6 +282,13 @@ fn texts_become_vectors_that_tell_how_near_they_are() {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
         assert!((dot(&fox, &fox) - 1.0).abs() < 1e-4, "{pooling:?}: length {}", dot(&fox, &fox));
         assert!(dot(&fox, &again) > 0.9999, "{pooling:?}");
+        // Beside a shorter and a longer one as well.
+        let texts =
+            ["Rain.", "The fox lives in the forest.", "The very old fox lives in the deep dark forest."];
+        let together = texts.map(|text| admit(&mut engine, request(text)));
+        run(&mut engine);
+        let beside = vector(&together[1]);
+        assert!(dot(&fox, &beside) > 0.999, "{pooling:?}: {}", dot(&fox, &beside));
         if pooling != Pooling::Cls {
             // In a model that reads from left to right, the first token's vector knows nothing of the rest.
             assert!(dot(&fox, &other) < 0.99, "{pooling:?}: {}", dot(&fox, &other));

@@ -28,6 +28,7 @@ pub(super) const MAX_INPUTS: usize = 2048;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a string, an array of strings, token ids or arrays of token ids")]
+#[schemars(rename = "EmbeddingInput")]
 enum RawInput {
     Text(String),
     Tokens(Vec<Token>),

@@ -21,6 +21,7 @@ use crate::units::ModelName;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a string, or an object with a text")]
+#[schemars(rename = "Document")]
 enum RawDocument {
     Text(String),
     Object { text: String },

@@ -17,6 +17,7 @@ use crate::generation::{Prompt, PromptPart, Question, Reply, Token, Tokenizing};
 use crate::units::ModelName;
 
 #[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "TokenizeRequest")]
 struct RawTokenize {
     content: String,
     add_special: Option<bool>,
@@ -25,6 +26,7 @@ struct RawTokenize {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "DetokenizeRequest")]
 struct RawDetokenize {
     tokens: Vec<Token>,
 }

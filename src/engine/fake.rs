@@ -29,6 +29,8 @@ pub struct Controls {
     pub decode_micros: AtomicU64,
     /// Milliseconds that a load takes.
     pub load_millis: AtomicU64,
+    /// Texts of different lengths are not to be computed together.
+    pub divides_texts: AtomicBool,
     /// Loads begun.
     pub loads: AtomicU64,
     /// Contexts alive.
@@ -241,6 +243,10 @@ impl Context for FakeContext {
 
     fn padding_price(&self) -> usize {
         4
+    }
+
+    fn divides_texts(&self) -> bool {
+        self.controls.divides_texts.load(Ordering::Relaxed)
     }
 
     fn logits(&self, row: usize) -> &[f32] {

@@ -189,6 +189,10 @@ impl<C: Context> Context for FaultyContext<'_, C> {
         self.inner.decode(batch)
     }
 
+    fn divides_texts(&self) -> bool {
+        self.inner.divides_texts()
+    }
+
     fn logits(&self, row: usize) -> &[f32] {
         self.inner.logits(row)
     }

@@ -268,6 +268,10 @@ pub trait Context {
     /// may come after a prompt; see [`crate::batching::padding`].
     fn padding_price(&self) -> usize;
 
+    /// Whether texts of different lengths that are computed together are divided into several passes, of which each would
+    /// make a vector of its part alone.
+    fn divides_texts(&self) -> bool;
+
     /// Logits `[n_vocab]` after the batch's token number `row`, which must have wanted them. Waits for them to be
     /// computed.
     fn logits(&self, row: usize) -> &[f32];

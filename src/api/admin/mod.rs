@@ -48,6 +48,7 @@ pub struct Operation {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "DrainRequest")]
 struct RawDrain {
     drain: Option<bool>,
 }

@@ -14,6 +14,7 @@ use crate::operator::{Errand, ErrandError, ErrandOrder};
 use crate::units::ModelName;
 
 #[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ModelOrder")]
 struct RawOrder {
     model: String,
     instances: Option<u32>,

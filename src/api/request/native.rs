@@ -86,6 +86,7 @@ struct RawInfill {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ExtraFile")]
 struct RawExtra {
     filename: Option<String>,
     text: String,

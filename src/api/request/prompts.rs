@@ -11,6 +11,7 @@ pub(super) const MAX_ANSWERS: usize = 128;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a string, an array of token ids, or an array of such prompts")]
+#[schemars(rename = "Prompt")]
 pub(super) enum RawPrompt {
     Text(String),
     Many(Vec<RawPart>),
@@ -18,6 +19,7 @@ pub(super) enum RawPrompt {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(rename = "PromptPart")]
 pub(super) enum RawPart {
     Token(Token),
     Text(String),

@@ -46,12 +46,17 @@ impl<C: Context> super::Engine<C> {
         Ok(report)
     }
 
-    /// The texts that came first, as long as they fit; ordered by slot.
+    /// The texts that came first, as long as they fit; ordered by slot. Only those as long as the first of them where
+    /// llama.cpp would divide others: a vector is made of what one pass has of a text.
     fn whole_texts(&self) -> Vec<Share> {
         let mut room = self.context.spec().call_tokens() as usize;
-        let mut shares = Vec::new();
+        let mut shares: Vec<Share> = Vec::new();
         for at in self.in_order(|_| true) {
             let tokens = self.slots[at].sequence.as_ref().map_or(0, |sequence| sequence.tokens.len());
+            let fits = |first: &Share| first.tokens == tokens || !self.context.divides_texts();
+            if !shares.first().is_none_or(fits) {
+                continue;
+            }
             if tokens > room {
                 break;
             }

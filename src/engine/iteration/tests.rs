@@ -350,6 +350,19 @@ fn an_answer_can_forget_the_oldest_text_and_go_on() {
 }
 
 #[test]
+fn texts_of_other_lengths_wait_where_they_would_be_divided() {
+    let weights = FakeWeights::default();
+    weights.controls().divides_texts.store(true, Ordering::Relaxed);
+    let spec = ContextSpec { pooling: Some(Pooling::Mean), ..ContextSpec::sized(4, 64, 1) };
+    let mut engine = InlineEngine::new(&weights, spec).unwrap();
+    for text in ["aab", "abcdef", "xyz", "abcdeg"] {
+        admit(&mut engine, request(text));
+    }
+    let computed = [engine.step().unwrap(), engine.step().unwrap()].map(|report| report.load.prefill_tokens);
+    assert_eq!((computed, engine.is_idle()), ([3 + 3, 6 + 6], true));
+}
+
+#[test]
 fn texts_become_vectors_of_length_one_as_many_as_fit_at_once() {
     let weights = FakeWeights::default();
     let spec = ContextSpec { pooling: Some(Pooling::Mean), batch_tokens: 32, ..ContextSpec::sized(3, 64, 1) };

@@ -55,6 +55,7 @@ impl Loader for LlamaLoader {
         let vocabulary = Arc::new(tokens::vocabulary(&model.vocab()));
         Ok(LlamaWeights {
             has_window: has_window(&model),
+            is_encoder: is_encoder(&model),
             model,
             vocabulary,
             on_host: spec.devices == DeviceSet::HOST,
@@ -104,6 +105,12 @@ fn has_window(model: &LlamaModel) -> bool {
     model.meta_val_str(&format!("{architecture}.attention.sliding_window")).is_ok_and(|window| window != "0")
 }
 
+/// Those that llama.cpp gives no memory (`llama_model::create_memory`), as far as they make embeddings.
+fn is_encoder(model: &LlamaModel) -> bool {
+    let architecture = model.meta_val_str("general.architecture").unwrap_or_default();
+    architecture.contains("bert") || architecture == "gemma-embedding"
+}
+
 /// A loaded model.
 pub struct LlamaWeights {
     model: LlamaModel,
@@ -111,6 +118,8 @@ pub struct LlamaWeights {
     on_host: bool,
     /// Whether some layers see only the last tokens (sliding-window attention).
     has_window: bool,
+    /// Whether it reads whole texts at once, and has no KV cache.
+    is_encoder: bool,
     /// llama.cpp writes to the model while it makes a context: one at a time.
     making_context: Mutex<()>,
     /// What contexts that are gone held.
@@ -264,6 +273,12 @@ impl Context for LlamaInstance<'_> {
     fn padding_price(&self) -> usize {
         // What fills a window of attention drives out what the next token still needs.
         if self.weights.has_window { 0 } else { self.max_gap() }
+    }
+
+    fn divides_texts(&self) -> bool {
+        // With a KV cache for each sequence a pass has as many tokens of each (`llama_batch_allocr::split_equal`).
+        // Encoders have none, and compute whole batches.
+        !self.weights.is_encoder
     }
 
     fn logits(&self, row: usize) -> &[f32] {
