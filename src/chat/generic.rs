@@ -1,5 +1,7 @@
 //! Tells a model of tools whose template cannot: as text of messages that every template knows.
 
+use std::collections::HashMap;
+
 use super::forced::written;
 use super::form::GENERIC;
 use super::python::dumps;
@@ -8,11 +10,13 @@ use super::{CallFormat, Conversation, Message};
 /// The conversation without tools, calls and results: tools and how to call them are told in the system message, or in
 /// the first message where the template takes none; calls are JSON; results come from the user.
 pub(super) fn explain(conversation: &Conversation, takes_system: bool) -> Conversation {
+    let calls = conversation.messages.iter().flat_map(|message| &message.calls);
+    let names = calls.filter_map(|call| Some((call.id.as_deref()?, call.name.as_str()))).collect();
     let mut told: Vec<Message> = Vec::new();
     for message in &conversation.messages {
         let message = match message.role.as_str() {
             "assistant" => called(message, &GENERIC),
-            "tool" => Message::text("user", result(message, &conversation.messages)),
+            "tool" => Message::text("user", result(message, &names)),
             _ => message.clone(),
         };
         match told.last_mut() {
@@ -58,13 +62,10 @@ pub(super) fn called(message: &Message, format: &CallFormat) -> Message {
     Message { content: Some(content), calls: Vec::new(), ..message.clone() }
 }
 
-/// The result of a call, with the function's name where it is known.
-fn result(message: &Message, all: &[Message]) -> String {
-    let named = all
-        .iter()
-        .flat_map(|message| &message.calls)
-        .find(|call| call.id.is_some() && call.id == message.call_id);
-    let name = message.name.as_deref().or(named.map(|call| call.name.as_str()));
+/// The result of a call, with the function's name where it is known. `names`: the functions by the ids of their calls.
+fn result(message: &Message, names: &HashMap<&str, &str>) -> String {
+    let named = message.call_id.as_deref().and_then(|id| names.get(id).copied());
+    let name = message.name.as_deref().or(named);
     let content = message.content.as_deref().unwrap_or_default();
     match name {
         Some(name) => format!("Result of {name}: {content}"),

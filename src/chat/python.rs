@@ -9,24 +9,30 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use jiff::fmt::strtime;
 use minijinja::value::{Kwargs, Serde, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
 
-/// The most spaces that a level is moved in by.
-const MAX_INDENT: usize = 64;
+/// The most spaces that a line or level is moved in by.
+const MAX_INDENT: usize = 16;
+/// Bytes that cost as much as an instruction, as in minijinja.
+const BYTES_PER_FUEL: usize = 64;
 /// The most levels of what is written as JSON.
 const MAX_DEPTH: usize = 128;
 
 /// Adds all that does not change from prompt to prompt.
 pub(super) fn prepare(environment: &mut Environment<'static>) {
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(method);
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });
-    environment.add_filter("tojson", |value: &Value, kwargs: Kwargs| tojson(value, &kwargs));
+    environment.add_filter("tojson", |state: &State<'_, '_>, value: &Value, kwargs: Kwargs| {
+        tojson(state, value, &kwargs)
+    });
     environment.add_filter(
         "indent",
-        |text: &str, width: Option<Value>, first: Option<bool>, blank: Option<bool>, kwargs: Kwargs| {
-            indent(text, width, [first, blank], &kwargs)
+        |state: &State<'_, '_>, text: &str, width: Option<Value>, first: Option<bool>, kwargs: Kwargs| {
+            let text = indent(text, width, first, &kwargs)?;
+            pay(state, text.len())?;
+            Ok::<_, Error>(text)
         },
     );
     // In Python texts and mappings are sequences, too.
@@ -36,6 +42,43 @@ pub(super) fn prepare(environment: &mut Environment<'static>) {
     environment.add_test("iterable", |value: &Value| {
         matches!(value.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map | ValueKind::Iterable)
     });
+}
+
+/// Takes a template's fuel for so many bytes that it makes. What minijinja itself does is paid for already; this is for
+/// what is added here, so that a few lines of a template cannot fill the memory.
+fn pay(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
+    state.consume_fuel(u64::try_from(bytes / BYTES_PER_FUEL).unwrap_or(u64::MAX).saturating_add(1))
+}
+
+/// Python's methods. Those that make much of little are paid for before they do.
+fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+    if let Some(text) = value.as_str() {
+        let bytes = match (name, args) {
+            ("replace", [old, new, ..]) => {
+                let count = old.as_str().map_or(0, |old| text.matches(old).count());
+                count.saturating_mul(new.as_str().map_or(0, str::len))
+            }
+            ("join", [items]) => {
+                let mut bytes = 0_usize;
+                for item in items.try_iter()? {
+                    let mut written = String::new();
+                    let length = item.as_str().map(str::len);
+                    if length.is_none() {
+                        Dumper::plain(Some(state)).write(&mut written, &item, 0)?;
+                    }
+                    bytes = bytes.saturating_add(text.len() + length.unwrap_or(written.len()));
+                }
+                bytes
+            }
+            ("format", _) if text.as_bytes().windows(4).any(|run| run.iter().all(u8::is_ascii_digit)) => {
+                let message = "format: a width or precision has at most three digits";
+                return Err(Error::new(ErrorKind::InvalidOperation, message));
+            }
+            _ => 0,
+        };
+        pay(state, bytes)?;
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
 }
 
 /// Hugging Face's `strftime_now`, for one moment in UTC.
@@ -50,24 +93,20 @@ pub(super) fn strftime(now: SystemTime) -> Value {
 }
 
 /// Jinja's own `indent`, which keeps a line end at the end, unlike minijinja's.
-fn indent(
-    text: &str,
-    width: Option<Value>,
-    [first, blank]: [Option<bool>; 2],
-    kwargs: &Kwargs,
-) -> Result<String, Error> {
+fn indent(text: &str, width: Option<Value>, first: Option<bool>, kwargs: &Kwargs) -> Result<String, Error> {
     let width = width.or(kwargs.get("width")?);
     let indent = match width.as_ref().map(|width| (width.as_str(), width.as_usize())) {
         None => " ".repeat(4),
-        Some((Some(text), _)) => text.to_owned(),
+        Some((Some(text), _)) if text.len() <= MAX_INDENT => text.to_owned(),
         Some((None, Some(spaces))) if spaces <= MAX_INDENT => " ".repeat(spaces),
         Some(_) => {
-            let message = format!("indent: the width is a text, or up to {MAX_INDENT} spaces");
+            let message =
+                format!("indent: the width is a text of up to {MAX_INDENT} bytes, or so many spaces");
             return Err(Error::new(ErrorKind::InvalidOperation, message));
         }
     };
     let first = first.or(kwargs.get("first")?).unwrap_or(false);
-    let blank = blank.or(kwargs.get("blank")?).unwrap_or(false);
+    let blank = kwargs.get::<Option<bool>>("blank")?.unwrap_or(false);
     kwargs.assert_all_used()?;
     let lines = text.split('\n').enumerate().map(|(at, line)| {
         let moved = if at == 0 { first } else { blank || !line.is_empty() };
@@ -77,12 +116,12 @@ fn indent(
 }
 
 /// Python's `json.dumps`, with Hugging Face's defaults.
-fn tojson(value: &Value, kwargs: &Kwargs) -> Result<Value, Error> {
+fn tojson(state: &State<'_, '_>, value: &Value, kwargs: &Kwargs) -> Result<Value, Error> {
     let wrong = |what: &str| Error::new(ErrorKind::InvalidOperation, format!("tojson: {what}"));
     let indent = match kwargs.get::<Option<Value>>("indent")?.filter(|indent| !indent.is_none()) {
         None => None,
         Some(indent) => Some(match (indent.as_str(), indent.as_usize()) {
-            (Some(text), _) => text.to_owned(),
+            (Some(text), _) if text.len() <= MAX_INDENT => text.to_owned(),
             (None, Some(spaces)) if spaces <= MAX_INDENT => " ".repeat(spaces),
             _ => return Err(wrong(&format!("indent is a text, or up to {MAX_INDENT} spaces"))),
         }),
@@ -93,12 +132,18 @@ fn tojson(value: &Value, kwargs: &Kwargs) -> Result<Value, Error> {
         Some(given) => {
             let texts: Vec<Value> = given.try_iter()?.collect();
             match texts.as_slice() {
-                [items, keys] => (items.to_string(), keys.to_string()),
-                _ => return Err(wrong("separators are two texts")),
+                [items, keys]
+                    if items.len().is_some_and(|length| length <= MAX_INDENT)
+                        && keys.len().is_some_and(|length| length <= MAX_INDENT) =>
+                {
+                    (items.to_string(), keys.to_string())
+                }
+                _ => return Err(wrong("separators are two short texts")),
             }
         }
     };
     let dumper = Dumper {
+        state: Some(state),
         indent,
         separators,
         ascii: kwargs.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
@@ -112,16 +157,16 @@ fn tojson(value: &Value, kwargs: &Kwargs) -> Result<Value, Error> {
 
 /// JSON in Python's usual form.
 pub(super) fn dumps(value: &serde_json::Value) -> String {
-    let separators = (", ".to_owned(), ": ".to_owned());
-    let dumper = Dumper { indent: None, separators, ascii: false, sorted: false };
     let mut text = String::new();
-    match dumper.write(&mut text, &Value::from(Serde(value)), 0) {
+    match Dumper::plain(None).write(&mut text, &Value::from(Serde(value)), 0) {
         Ok(()) => text,
         Err(_) => value.to_string(),
     }
 }
 
-struct Dumper {
+struct Dumper<'a> {
+    /// Whose fuel it takes.
+    state: Option<&'a State<'a, 'a>>,
     /// What a level is moved in by; `None` writes all in one line.
     indent: Option<String>,
     /// Between items, and between key and value.
@@ -132,8 +177,18 @@ struct Dumper {
     sorted: bool,
 }
 
-impl Dumper {
+impl<'a> Dumper<'a> {
+    /// In one line, in Python's usual form.
+    fn plain(state: Option<&'a State<'a, 'a>>) -> Self {
+        Self { state, indent: None, separators: (", ".into(), ": ".into()), ascii: false, sorted: false }
+    }
+
     fn write(&self, text: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
+        if let Some(state) = self.state {
+            // Each line may be moved in by every level.
+            let space = self.indent.as_ref().map_or(0, |indent| indent.len() * depth);
+            pay(state, space + value.as_str().map_or(0, str::len))?;
+        }
         if depth > MAX_DEPTH {
             let message = format!("tojson: more than {MAX_DEPTH} levels");
             return Err(Error::new(ErrorKind::InvalidOperation, message));
@@ -300,8 +355,11 @@ mod tests {
     fn lines_are_moved_in_as_jinja_does() {
         check("{{ 'a\n\nb\n' | indent }}|", "a\n\n    b\n|");
         check("{{ 'a\n' | indent(2, first=true) }}|", "  a\n|");
-        check("{{ 'a\n\nb' | indent('\t', true, true) }}", "\ta\n\t\n\tb");
-        check("{{ 'a' | indent(width=1000) }}", "refused: indent: the width is a text, or up to 64 spaces");
+        check("{{ 'a\n\nb' | indent('\t', true, blank=true) }}", "\ta\n\t\n\tb");
+        check(
+            "{{ 'a' | indent(width=1000) }}",
+            "refused: indent: the width is a text of up to 16 bytes, or so many spaces",
+        );
     }
 
     #[test]

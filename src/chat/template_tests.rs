@@ -81,6 +81,11 @@ fn a_template_that_does_too_much_is_stopped() {
         "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}",
         "{% set n = namespace(x='abcdefgh') %}{% for a in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
         "{{ ('x' * 1000000) * 100 }}",
+        "{% set a = ['x'] * 1000 %}{% set b = [a] * 1000 %}{% set c = [b] * 1000 %}{{ c | tojson }}",
+        "{% set a = ['x' * 100000] * 1000 %}{{ ','.join(a * 1000) }}",
+        "{{ ('x' * 100000).replace('x', 'y' * 100000) }}",
+        "{{ '{:>999999999}'.format('x') }}",
+        "{{ ('\n' * 1000000) | indent('x' * 100000) }}",
         "{% macro m(x) %}{{ m(x + x) }}{% endmacro %}{{ m('aaaaaaaa') }}",
     ] {
         let error = template(source).prompt(&conversation(vec![Message::text("user", "x")])).unwrap_err();

@@ -1,5 +1,7 @@
 //! The messages of a conversation.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -130,11 +132,11 @@ fn read_call(field: &str, call: RawCall) -> Result<ToolCall, ApiError> {
 
 /// Some templates want to know whose result a result is, and OpenAI's clients say it only by the call's id.
 fn name_results(messages: &mut [Message]) {
-    let mut calls: Vec<(String, String)> = Vec::new();
+    let mut calls: HashMap<String, String> = HashMap::new();
     for message in messages {
         calls.extend(message.calls.iter().filter_map(|call| Some((call.id.clone()?, call.name.clone()))));
         if let (None, Some(id)) = (&message.name, &message.call_id) {
-            message.name = calls.iter().rev().find(|(known, _)| known == id).map(|(_, name)| name.clone());
+            message.name = calls.get(id).cloned();
         }
     }
 }
