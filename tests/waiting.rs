@@ -136,7 +136,8 @@ async fn who_goes_away_while_waiting_leaves_the_queue() {
     controls.decode_micros.store(0, Ordering::Relaxed);
     drop(running);
     world.wait_for("modelpool_requests_in_flight", "", |running| running == 0.0).await;
-    assert_eq!(world.metric("modelpool_requests_total", ",outcome=\"completed\"").await, 0.0);
+    // The one that ran may have come to its end; those that waited never ran.
+    assert!(world.metric("modelpool_requests_total", ",outcome=\"cancelled\"").await >= 3.0);
 }
 
 #[tokio::test]

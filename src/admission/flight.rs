@@ -10,13 +10,23 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep_until};
 
-use super::journey::{Journey, Served};
+use super::journey::Journey;
 use super::pace::{Pace, SharedPace};
 use super::queue::{Claim, Ticket};
 use super::{Admission, Rejection};
 use crate::generation::{Event, GenerationError, GenerationRequest};
 use crate::keys::Pass;
+use crate::pool::InstanceIdentity;
 use crate::units::ModelName;
+
+/// Which instance began to serve a request, and after how long a wait.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// The instance.
+    pub instance: InstanceIdentity,
+    /// How long the request waited for its slot.
+    pub waited: Duration,
+}
 
 /// Events besides those for tokens: `Started`, `Finished`, with some to spare.
 const EVENTS_BESIDES_TOKENS: usize = 8;

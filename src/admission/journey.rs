@@ -8,26 +8,17 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::pace::SharedPace;
 use super::record::Record;
 use super::resume::{History, Verdict};
-use super::{Admission, Arrival, Demand, Fingerprint, Grant, ModelQueue, Rejection, Trail, Turn};
+use super::{Admission, Arrival, Demand, Fingerprint, Grant, ModelQueue, Rejection, Served, Trail, Turn};
 use crate::generation::{Event, EventSink, GenerationError, Loss, SequenceSpec, Suspicion, Token, Usage};
-use crate::pool::{InstanceCommand, InstanceIdentity, SlotLease};
+use crate::pool::{InstanceCommand, SlotLease};
 use crate::telemetry::Outcome;
-
-/// Which instance began to serve a request, and after how long a wait.
-#[derive(Clone, Debug)]
-pub struct Served {
-    /// The instance.
-    pub instance: InstanceIdentity,
-    /// How long the request waited for its slot.
-    pub waited: Duration,
-}
 
 /// A request under way.
 pub(super) struct Journey {
@@ -292,6 +283,8 @@ impl Journey {
             self.queue.lock().flow.decoded(gaps, time);
         }
         self.queue.metrics.end_to_end.record(self.arrived.at.elapsed());
+        // Before the client reads the end: what was only guessed of its tokens is given back.
+        self.arrived.pass = None;
     }
 
     /// The instance has shown that it goes on, with this many more tokens; none if it only told the end.

@@ -6,6 +6,7 @@
 //! continues elsewhere; see `journey.rs`.
 
 mod ask;
+mod demand;
 mod drain;
 mod flight;
 pub mod flow;
@@ -29,14 +30,14 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 pub use ask::AskError;
+use demand::Demand;
 use drain::DrainMeter;
-pub use flight::{Arrival, Deadline, Flight, Place};
+pub use flight::{Arrival, Deadline, Flight, Place, Served};
 use flow::FlowMeter;
-pub use journey::Served;
 pub use outlook::Outlook;
 pub use pace::Pace;
 use quarantine::{Fingerprint, Quarantine};
-use queue::{Ticket, WaitQueue};
+use queue::WaitQueue;
 use rejection::whole_seconds;
 pub use rejection::{RESTART_TIME, Rejection};
 use wait::{Grant, Turn};
@@ -151,48 +152,6 @@ impl QueueState {
     /// The queue has become longer or shorter.
     fn moved(&mut self, now: Timestamp) {
         self.drain.waits(!self.waiting.is_empty(), now);
-    }
-}
-
-/// Counts one request as demand until it is dropped, and its slot as held while it has one.
-struct Demand {
-    queue: Arc<ModelQueue>,
-    clock: Clock,
-    /// Under which number it waits or holds a slot.
-    ticket: Ticket,
-    holds: bool,
-}
-
-impl Demand {
-    /// The request has a slot.
-    fn hold(&mut self) {
-        self.holds = true;
-        self.queue.lock().flow.taken(self.clock.now());
-    }
-
-    /// The request has lost its slot, and asks for another one.
-    fn lose(&mut self) {
-        if std::mem::take(&mut self.holds) {
-            let now = self.clock.now();
-            let mut state = self.queue.lock();
-            state.flow.given_back(false, now);
-            state.waiting.end(self.ticket, now);
-        }
-    }
-}
-
-impl Drop for Demand {
-    fn drop(&mut self) {
-        let now = self.clock.now();
-        let mut state = self.queue.lock();
-        state.demand -= 1;
-        if self.holds {
-            state.flow.given_back(true, now);
-            state.waiting.end(self.ticket, now);
-        } else {
-            // It may have been given a slot that it never took.
-            state.waiting.decline(self.ticket);
-        }
     }
 }
 

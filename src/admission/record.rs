@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::journey::Served;
+use super::Served;
 use crate::generation::Usage;
 use crate::telemetry::Outcome;
 use crate::units::ModelName;

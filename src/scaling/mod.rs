@@ -84,11 +84,11 @@ pub struct Decision {
 
 /// A shrinking pool plans this share of the lateness that a growing one does: the gap is part of the hysteresis.
 /// The rest of it is the time that fewer must have sufficed.
-const SHRINK_SHARE: f64 = 0.8;
+const SHRINK_SHARE: f64 = 0.5;
 /// Part of the needed slots that may be missing before another instance starts, and the least of it in slots: errors
 /// of the estimates, which are a few per cent, must not start one.
 const DEADBAND: f64 = 0.02;
-const DEADBAND_SLOTS: f64 = 0.6;
+const DEADBAND_SLOTS: f64 = 0.5;
 
 /// Decides; `state` is updated.
 ///

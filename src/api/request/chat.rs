@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use schemars::{Schema, json_schema};
 use serde_json::{Map, Value};
 
 use super::messages::{self, RawMessage};
@@ -27,6 +28,18 @@ pub(super) struct Chat {
     pub grammar: Option<Grammar>,
     /// Special tokens that the answer is read by.
     pub shown: Vec<String>,
+}
+
+/// What the fields that only chats have look like, apart from `messages`.
+pub(super) fn fields_schema() -> Schema {
+    json_schema!({ "type": "object", "properties": {
+        "tools": { "type": ["array", "null"], "items": { "type": "object" } },
+        "tool_choice": { "type": ["string", "object", "null"] },
+        "parallel_tool_calls": { "type": ["boolean", "null"] },
+        "chat_template_kwargs": { "type": ["object", "null"] },
+        "reasoning_effort": { "type": ["string", "null"] },
+        "reasoning_format": { "type": ["string", "null"] },
+    } })
 }
 
 /// Reads what is particular to chats. `grammar`: the request's own.

@@ -129,7 +129,11 @@ pub fn schema(shape: Shape, generator: &mut SchemaGenerator) -> Schema {
         generator.subschema_for::<RawOutput>(),
         generator.subschema_for::<RawSampling>(),
         grammar::fields_schema(),
+        json_schema!({ "type": "object", "properties": { "timeout": timeout_schema() } }),
     ];
+    if shape == Shape::Chat {
+        parts.push(chat::fields_schema());
+    }
     if shape == Shape::Completion {
         parts.push(generator.subschema_for::<RawCompletion>());
     }
@@ -192,6 +196,11 @@ pub fn read<'catalog>(
         include_usage: output.include_usage,
         timeout,
     })
+}
+
+/// What the field `timeout` looks like.
+fn timeout_schema() -> Value {
+    json_schema!({ "type": ["number", "null"], "exclusiveMinimum": 0 }).to_value()
 }
 
 /// The field `timeout`: seconds.
