@@ -89,7 +89,7 @@ fn templates() -> BTreeMap<String, String> {
 
 /// Where the reference does what no author meant. Python finds the method `items` before the key of a schema that is
 /// called so, and writes `Union[]` for what is in an array; `safe` makes what is added to it HTML.
-const BETTER: [&str; 5] = ["command-r-plus", "functionary-3.1", "hermes-2-pro", "hermes-3", "hermes-vllm"];
+const BETTER: [&str; 4] = ["functionary-3.1", "hermes-2-pro", "hermes-3", "hermes-vllm"];
 
 /// Why a prompt is not what was expected; `None` if it is.
 fn difference(expected: &Expected, found: &Result<String, ChatError>) -> Option<String> {
@@ -151,8 +151,7 @@ const UNREAD: [&str; 7] =
     ["apertus", "functionary-3.2", "gemma-3", "gemma-4", "minicpm-5", "solar-open", "toolace"];
 
 /// Families whose own way to call must be found, because their templates show tools.
-const OWN_WAY: [&str; 13] = [
-    "command-r7b",
+const OWN_WAY: [&str; 12] = [
     "deepseek-v3",
     "glm-4.6",
     "granite-3.3",
