@@ -159,14 +159,7 @@ async fn grammars_that_cannot_be_used_are_refused_and_the_worker_lives_on() {
         (json!({ "grammar": "start ::= \"a\"" }), "grammar"),
         (json!({ "json_schema": { "type": "colour" } }), "json_schema"),
     ] {
-        for stream in [false, true] {
-            let mut body = world.chat("hi", &fields);
-            body["stream"] = stream.into();
-            let response = world.post(CHAT, &body).await;
-            assert_eq!(response.status(), 400, "{fields}");
-            let answer: Value = response.json().await.unwrap();
-            assert_eq!(answer["error"]["param"], param, "{answer}");
-        }
+        world.check_refused(&fields, param).await;
     }
     said(&world, &json!({ "max_tokens": 2 })).await;
     let metrics =

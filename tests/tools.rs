@@ -258,14 +258,7 @@ async fn faults_are_named_and_the_worker_lives_on() {
         // Only the worker sees that this cannot be used.
         (json!({ "tools": bad, "tool_choice": "required" }), "tools"),
     ] {
-        for stream in [false, true] {
-            let mut body = world.chat("hi", &fields);
-            body["stream"] = stream.into();
-            let response = world.post(CHAT, &body).await;
-            assert_eq!(response.status(), 400, "{fields}");
-            let answer: Value = response.json().await.unwrap();
-            assert_eq!(answer["error"]["param"], param, "{answer}");
-        }
+        world.check_refused(&fields, param).await;
     }
     choice(&world, &json!({ "max_tokens": 2 })).await;
 }

@@ -108,6 +108,18 @@ impl World {
 
     /// The value of one of the model's series at `/metrics`, with `labels` besides the model's; zero while it
     /// does not exist.
+    /// A chat with these fields is a 400 that names `param`, streamed or not.
+    pub async fn check_refused(&self, fields: &Value, param: &str) {
+        for stream in [false, true] {
+            let mut body = self.chat("hi", fields);
+            body["stream"] = stream.into();
+            let response = self.post("/v1/chat/completions", &body).await;
+            assert_eq!(response.status(), 400, "{fields}");
+            let answer: Value = response.json().await.unwrap();
+            assert_eq!(answer["error"]["param"], param, "{answer}");
+        }
+    }
+
     pub async fn metric(&self, name: &str, labels: &str) -> f64 {
         let series = format!("{name}{{model=\"{}\"{labels}}}", self.model);
         metric(&self.client, &self.url, &series).await

@@ -1,7 +1,7 @@
 //! A host in virtual time: devices, other programs, clients, and instances that load and serve.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,9 @@ use modelpool::view::{
     DeviceView, Flow, InstanceState, InstanceView, ModelObservation, Observation, QueueSignals, Spread,
     Takes, VariantView,
 };
+
+#[path = "shown.rs"]
+mod shown;
 
 const STEP: Duration = Duration::from_millis(500);
 const HEADROOM: f64 = 0.05;
@@ -390,25 +393,5 @@ impl World {
     /// How often a model's reason became this one.
     pub fn reasons(&self, name: &str) -> usize {
         self.reasons.get(name).copied().unwrap_or(0)
-    }
-}
-
-impl fmt::Display for World {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "devices {:?}, outside {:?}, clients {:?}", self.devices, self.outside, self.clients)?;
-        for (policy, variants) in self.policies.iter().zip(&self.variants) {
-            let sizes: Vec<_> = variants.iter().map(|v| (v.takes.worker.0, v.takes.instance.0)).collect();
-            let (scale, slots) = (&policy.scale, policy.slots);
-            writeln!(f, "{} slots {slots} priority {} {sizes:?} {scale:?}", policy.name, policy.priority)?;
-        }
-        for instance in self.instances.iter().flatten() {
-            writeln!(f, "{:?}", instance.view)?;
-        }
-        writeln!(
-            f,
-            "longest wait {} of model {}, until {}",
-            self.longest_wait, self.waited.0, self.waited.1
-        )?;
-        writeln!(f, "starts {:?}\nreasons {:?} {:?}", self.starts, self.reasons, self.last_reasons)
     }
 }
