@@ -31,6 +31,7 @@ pub mod pool;
 pub mod telemetry;
 
 pub mod admission;
+pub mod cache;
 pub mod fleet;
 pub mod worker;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules by level: one imports only lower ones. `control` has two, because its pure step serves the simulator
 /// as well.
-const LEVELS: [(&str, u32); 40] = [
+const LEVELS: [(&str, u32); 41] = [
     ("random", 0),
     ("units", 0),
     ("clock", 1),
@@ -42,6 +42,7 @@ const LEVELS: [(&str, u32); 40] = [
     ("pool", 4),
     ("admission", 5),
     ("worker", 5),
+    ("cache", 6),
     ("fleet", 6),
     ("sim", 6),
     ("control::driver", 7),
@@ -51,7 +52,7 @@ const LEVELS: [(&str, u32); 40] = [
 
 /// Libraries that few places may use, most often one, so that they can be replaced there. hyper has two ends: the
 /// server's and that of the client that measures servers.
-const OWNERS: [(&str, &[&str]); 19] = [
+const OWNERS: [(&str, &[&str]); 20] = [
     ("llama_cpp_2::", &["src/engine/llama/"]),
     ("llama_cpp_sys_2::", &["src/engine/llama/quantize.rs"]),
     ("serde_yaml::", &["src/policy/raw.rs", "src/policy/raw/"]),
@@ -65,7 +66,8 @@ const OWNERS: [(&str, &[&str]); 19] = [
     ("postcard::", &["src/ipc/codec.rs"]),
     ("landlock::", &["src/worker/sandbox/"]),
     ("close_fds::", &["src/worker/process/"]),
-    ("sha2::", &["src/keys/mod.rs"]),
+    ("sha2::", &["src/cache/key.rs", "src/keys/mod.rs"]),
+    ("moka::", &["src/cache/model.rs"]),
     ("subtle::", &["src/keys/mod.rs"]),
     ("getrandom::", &["src/cli/key.rs"]),
     ("tower_http::", &["src/api/cors.rs"]),
@@ -87,11 +89,12 @@ const IMPURE: [&str; 11] = [
     "metrics::",
     "async fn",
 ];
-const PURE: [&str; 50] = [
+const PURE: [&str; 51] = [
     "src/random.rs",
     "src/sim/",
     "src/quantization.rs",
     "src/units.rs",
+    "src/cache/key.rs",
     "src/catalog/facts.rs",
     "src/catalog/footprint.rs",
     "src/api/routes.rs",

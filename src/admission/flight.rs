@@ -39,8 +39,28 @@ pub struct Flight {
     served: Arc<OnceLock<Served>>,
     /// Bytes of events that were not taken yet.
     unread: Arc<AtomicU64>,
-    deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
+    countdown: Countdown,
     pace: SharedPace,
+}
+
+/// The time until a request's deadline, if it has one.
+#[derive(Debug)]
+pub struct Countdown(Option<(Deadline, Pin<Box<Sleep>>)>);
+
+impl Countdown {
+    /// Ends at a deadline.
+    #[must_use]
+    pub fn new(deadline: Option<Deadline>) -> Self {
+        Self(deadline.map(|deadline| (deadline, Box::pin(sleep_until(deadline.at)))))
+    }
+
+    /// What the client is told, once the time is over.
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<GenerationError> {
+        let Some((deadline, sleep)) = &mut self.0 else { return Poll::Pending };
+        ready!(sleep.as_mut().poll(context));
+        let timeout_ms = u64::try_from(deadline.timeout.as_millis()).unwrap_or(u64::MAX);
+        Poll::Ready(GenerationError::Deadline { timeout_ms })
+    }
 }
 
 impl Flight {
@@ -64,12 +84,7 @@ impl Flight {
             // The journey ends without a last event only if the runtime ends before it.
             return Poll::Ready(event.unwrap_or(Event::Failed(GenerationError::Stopped)));
         }
-        if let Some((deadline, sleep)) = &mut self.deadline {
-            ready!(sleep.as_mut().poll(context));
-            let timeout_ms = u64::try_from(deadline.timeout.as_millis()).unwrap_or(u64::MAX);
-            return Poll::Ready(Event::Failed(GenerationError::Deadline { timeout_ms }));
-        }
-        Poll::Pending
+        self.countdown.poll(context).map(Event::Failed)
     }
 
     /// Who began to serve it; there once `Started` came.
@@ -132,28 +147,41 @@ pub struct Deadline {
 
 /// Where a request stands, for others to look at: its ticket while it waits.
 #[derive(Clone, Debug)]
-pub struct Place(Arc<AtomicU64>);
+pub struct Place(Arc<Standing>);
+
+#[derive(Debug)]
+struct Standing {
+    ticket: AtomicU64,
+    /// In the place of another request, whose answer it shares.
+    with: OnceLock<Place>,
+}
 
 /// No ticket has this number.
 const NOWHERE: u64 = u64::MAX;
 
 impl Default for Place {
     fn default() -> Self {
-        Self(Arc::new(AtomicU64::new(NOWHERE)))
+        Self(Arc::new(Standing { ticket: AtomicU64::new(NOWHERE), with: OnceLock::new() }))
     }
 }
 
 impl Place {
+    /// It stands where another one stands from now on.
+    pub fn follow(&self, other: &Self) {
+        drop(self.0.with.set(other.clone()));
+    }
+
     pub(super) fn waits(&self, ticket: Ticket) {
-        self.0.store(ticket.number(), Ordering::Relaxed);
+        self.0.ticket.store(ticket.number(), Ordering::Relaxed);
     }
 
     pub(super) fn left(&self) {
-        self.0.store(NOWHERE, Ordering::Relaxed);
+        self.0.ticket.store(NOWHERE, Ordering::Relaxed);
     }
 
     pub(super) fn ticket(&self) -> Option<Ticket> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|number| *number != NOWHERE).map(Ticket::of)
+        let standing = self.0.with.get().map_or(&self.0, |other| &other.0);
+        Some(standing.ticket.load(Ordering::Relaxed)).filter(|number| *number != NOWHERE).map(Ticket::of)
     }
 }
 
@@ -180,7 +208,6 @@ impl Admission {
         let journey = Journey::new(Arc::clone(self), queue, request.into(), sender, arrived);
         let (served, unread, pace) = (journey.served(), journey.unread(), journey.pace());
         journey.begin().await?;
-        let deadline = deadline.map(|deadline| (deadline, Box::pin(sleep_until(deadline.at))));
-        Ok(Flight { events, served, unread, deadline, pace })
+        Ok(Flight { events, served, unread, countdown: Countdown::new(deadline), pace })
     }
 }

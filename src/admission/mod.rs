@@ -32,12 +32,13 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 pub use ask::AskError;
 use demand::Demand;
 use drain::DrainMeter;
-pub use flight::{Arrival, Deadline, Flight, Place, Served};
+pub use flight::{Arrival, Countdown, Deadline, Flight, Place, Served};
 use flow::FlowMeter;
 pub use outlook::Outlook;
 pub use pace::Pace;
 use quarantine::{Fingerprint, Quarantine};
 use queue::WaitQueue;
+pub use record::tell_replayed;
 use rejection::whole_seconds;
 pub use rejection::{RESTART_TIME, Rejection};
 use wait::{Grant, Turn};
@@ -244,7 +245,12 @@ impl Admission {
         self.refuse_when_closed().is_err()
     }
 
-    fn refuse_when_closed(&self) -> Result<(), Rejection> {
+    /// Lets requests pass while new ones are taken.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection`] if none are.
+    pub fn refuse_when_closed(&self) -> Result<(), Rejection> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Rejection::ShuttingDown { retry_after: RESTART_TIME });
         }

@@ -17,6 +17,12 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// The same times with other counts.
+    #[must_use]
+    pub fn with_usage(self, usage: Usage) -> Self {
+        Self { usage, ..self }
+    }
+
     /// From the slot to the first token: the prompt's way to the instance, its turn there, and its computation. `None`
     /// before the first token.
     #[must_use]

@@ -33,6 +33,22 @@ pub(super) struct Record {
     pub interruptions: u32,
     /// Why it was refused or failed.
     pub reason: Option<String>,
+    /// Where its answer is from, if it was not computed for it.
+    pub cache: Option<&'static str>,
+}
+
+/// Writes the line of a request that got the answer of another one. `cache`: in which way.
+pub fn tell_replayed(
+    model: &ModelName,
+    request: &str,
+    arrived: Instant,
+    outcome: Outcome,
+    served: Option<&Served>,
+    usage: Usage,
+    cache: &'static str,
+) {
+    let record = Record { usage, cache: Some(cache), ..Record::new(arrived) };
+    record.write(model, request, outcome, served);
 }
 
 impl Record {
@@ -46,6 +62,7 @@ impl Record {
             usage: Usage::default(),
             interruptions: 0,
             reason: None,
+            cache: None,
         }
     }
 
@@ -75,7 +92,8 @@ impl Record {
             prompt_tokens = (prompt_tokens > 0).then_some(prompt_tokens),
             cached_tokens,
             completion_tokens,
-            queue_ms = millis(self.waited),
+            cache = self.cache,
+            queue_ms = self.cache.is_none().then(|| millis(self.waited)),
             load_ms = self.is_cold.then(|| millis(self.waited)),
             prefill_ms = prefill,
             decode_ms = self.decoding().map(|(_, time)| millis(time)),

@@ -2,24 +2,32 @@
 //!
 //! They stand or fall together: if one is refused or fails, so is the request, and the others are given up.
 
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::try_join_all;
 
 use super::answer::{Answer, Reader};
 use super::error::ApiError;
-use crate::admission::{Admission, Arrival, Flight, Pace, Served};
+use crate::admission::{Arrival, Pace, Served};
+use crate::cache::{CacheStatus, Listener, Source};
 use crate::generation::{Event, GenerationRequest, Usage};
-use crate::units::ModelName;
+
+/// Who answered: what the headers of an answer tell.
+#[derive(Clone, Debug)]
+pub struct Provenance {
+    /// The instance that began the first choice.
+    pub served: Served,
+    /// Where the answer is from, by the choice that took the most; `None` where none is kept.
+    pub cache: Option<CacheStatus>,
+}
 
 /// Flights that have all started. Dropping them gives all of them up.
 pub struct Choices {
     /// By index; `None` after the end.
-    flights: Vec<Option<Flight>>,
+    flights: Vec<Option<Listener>>,
     /// Who is asked first next time, so that none waits for the others.
     next: usize,
-    served: Served,
+    provenance: Provenance,
     /// How each went, as far as its events were taken.
     paces: Vec<Pace>,
 }
@@ -32,8 +40,7 @@ impl Choices {
     ///
     /// The first refusal or failure of any.
     pub async fn begin(
-        admission: &Arc<Admission>,
-        model: &ModelName,
+        source: &Source,
         requests: Vec<(GenerationRequest, Arrival)>,
         per_prompt: usize,
     ) -> Result<Self, ApiError> {
@@ -41,20 +48,26 @@ impl Choices {
         let field = |index: usize| several.then(|| format!("prompt[{}]", index / per_prompt));
         // All at once: one after the other, each would queue anew behind everybody else.
         let begun = requests.into_iter().enumerate().map(|(index, (request, arrival))| {
-            let begun = begin(admission, model, request, arrival);
+            let begun = begin(source, request, index % per_prompt, arrival);
             async move { begun.await.map_err(|error| error.of_prompt(field(index))) }
         });
         let flights = try_join_all(begun).await?;
         let first = flights.first().expect("a request has at least one choice");
         let served = first.served().expect("it has started").clone();
+        let cache = flights.iter().filter_map(Listener::status).max();
         let paces = vec![Pace::default(); flights.len()];
-        Ok(Self { flights: flights.into_iter().map(Some).collect(), next: 0, served, paces })
+        Ok(Self {
+            flights: flights.into_iter().map(Some).collect(),
+            next: 0,
+            provenance: Provenance { served, cache },
+            paces,
+        })
     }
 
-    /// Who began to serve the first of them.
+    /// Who answers.
     #[must_use]
-    pub fn served(&self) -> &Served {
-        &self.served
+    pub fn provenance(&self) -> &Provenance {
+        &self.provenance
     }
 
     /// How many there are.
@@ -104,12 +117,12 @@ impl Choices {
 }
 
 async fn begin(
-    admission: &Arc<Admission>,
-    model: &ModelName,
+    source: &Source,
     request: GenerationRequest,
+    choice: usize,
     arrival: Arrival,
-) -> Result<Flight, ApiError> {
-    let mut flight = admission.submit(model, request, arrival).await?;
+) -> Result<Listener, ApiError> {
+    let mut flight = source.ask(request, choice, arrival).await?;
     match flight.next().await {
         Event::Failed(error) => Err(error.into()),
         _ => Ok(flight),

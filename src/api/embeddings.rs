@@ -3,7 +3,6 @@
 //! Each text is a request of its own, which waits for a slot like any other; as many are under way at once as an
 //! instance has slots.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -15,9 +14,11 @@ use serde_json::{Map, Value};
 
 use super::auth::prompt_tokens;
 use super::body;
+use super::choices::Provenance;
 use super::error::ApiError;
 use super::request::{Makes, find_model, refuse_others, timeout};
-use crate::admission::{Admission, Arrival, Served};
+use crate::admission::Arrival;
+use crate::cache::Source;
 use crate::catalog::{Catalog, CatalogModel};
 use crate::generation::{Event, GenerationRequest, Prompt, Token, normalize};
 use crate::policy::Pooling;
@@ -48,7 +49,7 @@ struct RawRequest {
 /// A validated request.
 #[derive(Debug)]
 pub(super) struct Job<'catalog> {
-    model: &'catalog CatalogModel,
+    pub model: &'catalog CatalogModel,
     inputs: Vec<Prompt>,
     form: Form,
     /// How long the client gives it.
@@ -190,20 +191,23 @@ pub(super) fn read<'catalog>(bytes: &[u8], catalog: &'catalog Catalog) -> Result
 ///
 /// The first refusal or failure of any text.
 pub(super) async fn embed<'catalog>(
-    admission: &Arc<Admission>,
+    source: &Source,
     job: Job<'catalog>,
     arrival: &Arrival,
-) -> Result<(Answer<'catalog>, Served), ApiError> {
+) -> Result<(Answer<'catalog>, Provenance), ApiError> {
     let Job { model, inputs, form, .. } = job;
-    let made = vectors(admission, model, inputs, "input", arrival).await?;
-    let served = made[0].served.clone();
+    let made = vectors(source, model, inputs, "input", arrival).await?;
+    let provenance = provenance(&made);
     let usage = TextUsage::of(made.iter().map(|text| text.tokens));
     let data = made.into_iter().enumerate().map(|(index, text)| Embedding {
         object: "embedding",
         index,
         embedding: form.vector(text.values),
     });
-    Ok((Answer { object: "list", data: data.collect(), model: model.policy.name.as_str(), usage }, served))
+    Ok((
+        Answer { object: "list", data: data.collect(), model: model.policy.name.as_str(), usage },
+        provenance,
+    ))
 }
 
 /// What became of one text.
@@ -212,8 +216,14 @@ pub(super) struct Text {
     pub values: Vec<f32>,
     /// Its tokens.
     pub tokens: u32,
-    /// Who served it.
-    pub served: Served,
+    /// Who made it.
+    pub provenance: Provenance,
+}
+
+/// Who made the first of them, and where they are from, by the one that took the most.
+pub(super) fn provenance(texts: &[Text]) -> Provenance {
+    let cache = texts.iter().filter_map(|text| text.provenance.cache).max();
+    Provenance { served: texts[0].provenance.served.clone(), cache }
 }
 
 /// What becomes of texts, in their order. `field` is what the client calls them.
@@ -222,7 +232,7 @@ pub(super) struct Text {
 ///
 /// The first refusal or failure of any text.
 pub(super) async fn vectors(
-    admission: &Arc<Admission>,
+    source: &Source,
     model: &CatalogModel,
     texts: Vec<Prompt>,
     field: &str,
@@ -231,27 +241,22 @@ pub(super) async fn vectors(
     let texts = texts.into_iter().enumerate();
     let made = texts.map(|(index, prompt)| {
         let (field, arrival) = (format!("{field}[{index}]"), arrival.clone());
-        one(admission, model, field, prompt, arrival)
+        one(source, field, prompt, arrival)
     });
     stream::iter(made).buffered(model.policy.slots as usize).try_collect().await
 }
 
-async fn one(
-    admission: &Arc<Admission>,
-    model: &CatalogModel,
-    field: String,
-    prompt: Prompt,
-    arrival: Arrival,
-) -> Result<Text, ApiError> {
+async fn one(source: &Source, field: String, prompt: Prompt, arrival: Arrival) -> Result<Text, ApiError> {
     let request = GenerationRequest { max_tokens: Some(1), ..GenerationRequest::new(prompt) };
-    let mut flight = admission.submit(&model.policy.name, request, arrival).await?;
+    let mut flight = source.ask(request, 0, arrival).await?;
     let mut values = Vec::new();
     loop {
         match flight.next().await {
             Event::Embedding(made) => values = made,
             Event::Finished { usage, .. } => {
                 let served = flight.served().expect("it has started").clone();
-                return Ok(Text { values, tokens: usage.prompt_tokens, served });
+                let provenance = Provenance { served, cache: flight.status() };
+                return Ok(Text { values, tokens: usage.prompt_tokens, provenance });
             }
             Event::Failed(error) => return Err(ApiError::Text { field, error }),
             Event::Started { .. } | Event::Cached { .. } | Event::Token { .. } => {}

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::{HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 
 use super::error::ApiError;
+use crate::cache::CacheUse;
 use crate::keys::limits::{Allowance, Standing};
 
 const PROCESSING: HeaderName = HeaderName::from_static("openai-processing-ms");
@@ -14,6 +15,18 @@ const REQUEST_TIMEOUT: &str = "x-request-timeout";
 const CLIENT_TIMEOUTS: [&str; 2] = ["x-stainless-timeout", "x-stainless-read-timeout"];
 /// The longest time that a client can give: a day. Longer ones count as that.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(86_400);
+
+/// What the client wants of the cache; directives that do not concern it are none of its business.
+#[must_use]
+pub fn cache_use(headers: &HeaderMap) -> CacheUse {
+    let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    let directives = values.flat_map(|value| value.split(',')).map(|word| word.trim().to_ascii_lowercase());
+    directives.fold(CacheUse::Full, |found, directive| match (directive.as_str(), found) {
+        ("no-store", _) | (_, CacheUse::Bypass) => CacheUse::Bypass,
+        ("no-cache", _) => CacheUse::Renew,
+        (_, found) => found,
+    })
+}
 
 /// Says how long it took until the answer began.
 pub fn tell_time(headers: &mut HeaderMap, took: Duration) {
@@ -116,6 +129,18 @@ mod tests {
         assert_eq!(headers.len(), 3);
         assert_eq!(headers["x-ratelimit-remaining-tokens"], "590");
         assert_eq!(headers["x-ratelimit-reset-tokens"], "1s");
+    }
+
+    #[test]
+    fn clients_may_want_an_answer_of_their_own() {
+        let of = |values: &[&'static str]| {
+            let values = values.iter().map(|value| (CACHE_CONTROL, HeaderValue::from_static(value)));
+            cache_use(&values.collect())
+        };
+        assert_eq!(of(&[]), CacheUse::Full);
+        assert_eq!(of(&["max-age=0"]), CacheUse::Full);
+        assert_eq!(of(&["max-age=0, No-Cache"]), CacheUse::Renew);
+        assert_eq!(of(&["no-store", "no-cache"]), CacheUse::Bypass);
     }
 
     fn check(name: &'static str, value: &str, stream: bool, expected: Result<Option<u64>, &str>) {

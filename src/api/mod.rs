@@ -44,7 +44,8 @@ use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
 use warp::reply::{Reply, Response};
 
-use crate::admission::{Admission, Arrival, Served};
+use crate::admission::Arrival;
+use crate::cache::{CacheStatus, ResponseCache};
 use crate::keys::Keyring;
 use crate::policy::ServerPolicy;
 use crate::pool::Pool;
@@ -53,6 +54,7 @@ use admin::admin_allowed;
 pub use admin::{AdminAccess, Operation};
 use answer::Reader;
 use auth::Visit;
+use choices::Provenance;
 use error::ApiError;
 use request::{Job, Shape, Target};
 use response::Heading;
@@ -64,13 +66,14 @@ use timings::Timings;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const INSTANCE: HeaderName = HeaderName::from_static("x-modelpool-instance");
 const VARIANT: HeaderName = HeaderName::from_static("x-modelpool-variant");
+const CACHE: HeaderName = HeaderName::from_static("x-modelpool-cache");
 /// The longest request id of a client that is sent back.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// What handlers work with.
 pub struct Api {
-    /// The way to a slot.
-    pub admission: Arc<Admission>,
+    /// The way to a slot, and to answers that are kept.
+    pub cache: ResponseCache,
     /// The models, and what is ready.
     pub pool: Arc<Pool>,
     /// The metrics' recorder.
@@ -201,8 +204,10 @@ impl Api {
         let job = embeddings::read(bytes, &catalog)?;
         let timeout = headers::timeout(job.timeout, false, visit.headers)?;
         let arrival = visit.arrive(job.model_name(), job.tokens(), timeout)?;
-        let (answer, served) = embeddings::embed(&self.admission, job, &arrival).await?;
-        Ok(served_by(warp::reply::json(&answer).into_response(), &served))
+        // Nothing in it is left to chance.
+        let source = self.cache.source(job.model, headers::cache_use(visit.headers), true);
+        let (answer, provenance) = embeddings::embed(&source, job, &arrival).await?;
+        Ok(served_by(warp::reply::json(&answer).into_response(), &provenance))
     }
 
     async fn rerank(&self, bytes: &[u8], visit: &Visit<'_>) -> Result<Response, ApiError> {
@@ -210,8 +215,10 @@ impl Api {
         let job = rerank::read(bytes, &catalog)?;
         let timeout = headers::timeout(job.timeout, false, visit.headers)?;
         let arrival = visit.arrive(job.model_name(), job.tokens(), timeout)?;
-        let (answer, served) = rerank::rerank(&self.admission, job, &arrival).await?;
-        Ok(served_by(warp::reply::json(&answer).into_response(), &served))
+        // Nothing in it is left to chance.
+        let source = self.cache.source(job.model, headers::cache_use(visit.headers), true);
+        let (answer, provenance) = rerank::rerank(&source, job, &arrival).await?;
+        Ok(served_by(warp::reply::json(&answer).into_response(), &provenance))
     }
 
     async fn generate(&self, shape: Shape, bytes: &[u8], visit: &Visit<'_>) -> Result<Response, ApiError> {
@@ -223,7 +230,8 @@ impl Api {
         let arrival = self.terms(visit.arrive(model, auth::tokens(job.requests()), timeout)?, job.stream);
         let echoes = if job.echo { self.echoes(&job).await? } else { Vec::new() };
         let field = shape.prompt_field();
-        let start = Start::new(&self.admission, model, job.requests(), per_prompt, field, &arrival);
+        let source = self.cache.source(job.model, headers::cache_use(visit.headers), job.seeded);
+        let start = Start::new(source, job.requests(), per_prompt, field, &arrival);
         let (heading, reader) = (heading(shape, &job), Reader::new(job.parser));
         if job.stream {
             let (include_usage, timings) = (job.include_usage, job.timings_per_token);
@@ -233,13 +241,14 @@ impl Api {
             return start.stream(make).await;
         }
         let choices = start.begin().await?;
-        let served = choices.served().clone();
+        let provenance = choices.provenance().clone();
         let (mut answers, paces) = choices.collect(reader).await?;
         for (echo, answers) in echoes.iter().zip(answers.chunks_mut(per_prompt)) {
             answers.iter_mut().for_each(|answer| answer.text.insert_str(0, echo));
         }
-        let heading = heading.of(&served.instance.variant_name);
-        Ok(served_by(json_response(heading.whole(&answers, Timings::of_one(&paces))), &served))
+        let heading = heading.of(&provenance.served.instance.variant_name);
+        let whole = heading.whole(&answers, Timings::of_one(&paces));
+        Ok(served_by(json_response(whole), &provenance))
     }
 
     /// Of a stream only so much is kept for a client that does not read it. An answer that is not streamed is taken as it
@@ -259,11 +268,15 @@ impl Api {
     }
 }
 
-/// Says who served.
-fn served_by(mut response: Response, served: &Served) -> Response {
+/// Says who answered.
+fn served_by(mut response: Response, provenance: &Provenance) -> Response {
+    let Provenance { served, cache } = provenance;
     let headers = response.headers_mut();
     insert(headers, INSTANCE, &served.instance.id.to_string());
     insert(headers, VARIANT, &served.instance.variant_name);
+    if let Some(cache) = cache {
+        headers.insert(CACHE, HeaderValue::from_static(CacheStatus::name(*cache)));
+    }
     response
 }
 

@@ -21,7 +21,7 @@ impl Api {
         let snapshot = self.pool.load();
         let served = snapshot.catalog.models.iter().map(|model| {
             let name = &model.policy.name;
-            let condition = self.admission.condition(name);
+            let condition = self.cache.admission().condition(name);
             let crash_loop = condition.as_ref().is_some_and(|condition| condition.crash_loop);
             let mut state = json!({
                 "status": if crash_loop { "crash_loop" } else { "ok" },
@@ -37,7 +37,7 @@ impl Api {
             (model.name.to_string(), state)
         });
         let models: serde_json::Map<_, _> = served.chain(broken).collect();
-        let draining = self.admission.is_closed();
+        let draining = self.cache.admission().is_closed();
         let (status, word) =
             if draining { (StatusCode::SERVICE_UNAVAILABLE, "draining") } else { (StatusCode::OK, "ok") };
         let body = json!({ "status": word, "version": env!("CARGO_PKG_VERSION"), "models": models });
@@ -69,7 +69,8 @@ impl Api {
     fn describe(&self, model: &CatalogModel, snapshot: &PoolSnapshot) -> Value {
         let (policy, facts) = (&model.policy, &model.facts);
         let ready = snapshot.instances(&policy.name).len();
-        let crash_loop = self.admission.condition(&policy.name).is_some_and(|condition| condition.crash_loop);
+        let crash_loop =
+            self.cache.admission().condition(&policy.name).is_some_and(|condition| condition.crash_loop);
         let instances = self.operation.board.instances();
         let starts = instances
             .iter()

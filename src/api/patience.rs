@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,8 +16,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::error::ApiError;
 use super::stream::error_frame;
-use crate::admission::{Admission, Outlook, Place};
-use crate::units::ModelName;
+use crate::admission::{Outlook, Place};
+use crate::cache::Source;
 
 /// How long a stream waits for its request to be accepted before it begins: what is refused sooner has its own status.
 pub const HEAD_START: Duration = Duration::from_secs(1);
@@ -38,10 +37,8 @@ enum State {
 
 /// What the comments are about.
 pub struct Subject {
-    /// Knows how it stands.
-    pub admission: Arc<Admission>,
-    /// The model asked for.
-    pub model: ModelName,
+    /// Where the answers come from.
+    pub source: Source,
     /// Where the request's choices stand.
     pub places: Vec<Place>,
 }
@@ -85,7 +82,7 @@ impl PatientStream {
                 State::Waits(begun) => match ready!(begun.as_mut().poll(context)) {
                     Ok(stream) => self.state = State::Goes(stream),
                     Err(error) => {
-                        tracing::debug!(model = %self.subject.model, %error, "refused after a wait");
+                        tracing::debug!(model = %self.subject.source.model(), %error, "refused after a wait");
                         self.last.push_back(error_frame(&error, self.prompt_field));
                         self.state = State::Ended;
                     }
@@ -108,7 +105,8 @@ impl Stream for PatientStream {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 ready!(self.silence.as_mut().poll(context));
-                Some(comment(&self.subject.admission.outlook(&self.subject.model, &self.subject.places)))
+                let Subject { source, places } = &self.subject;
+                Some(comment(&source.admission().outlook(source.model(), places)))
             }
         };
         self.silence.as_mut().reset(Instant::now() + SILENCE);
@@ -135,14 +133,19 @@ fn comment(outlook: &Outlook) -> Bytes {
 mod tests {
     use futures_util::StreamExt;
 
+    use std::sync::Arc;
+
     use super::*;
+    use crate::admission::Admission;
     use crate::clock::Clock;
+    use crate::units::ModelName;
 
     #[tokio::test(start_paused = true)]
     async fn nobody_hears_nothing_for_more_than_ten_seconds() {
         let (pool, wake) = (Arc::default(), Arc::default());
         let admission = Arc::new(Admission::new(pool, Clock::start(), &[], wake));
-        let subject = Subject { admission, model: ModelName::new("m"), places: Vec::new() };
+        let source = Source::uncached(admission, ModelName::new("m"));
+        let subject = Subject { source, places: Vec::new() };
         let begun: Begun = Box::pin(std::future::pending());
         let mut stream = PatientStream::waiting(begun, subject, "prompt");
         let begun = Instant::now();

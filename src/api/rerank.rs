@@ -2,7 +2,6 @@
 //!
 //! Each pair of query and document is a request of its own, as each text of `/v1/embeddings` is.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -11,10 +10,12 @@ use serde_json::{Map, Value};
 
 use super::auth::prompt_tokens;
 use super::body;
-use super::embeddings::{MAX_INPUTS, TextUsage, vectors};
+use super::choices::Provenance;
+use super::embeddings::{MAX_INPUTS, TextUsage, provenance, vectors};
 use super::error::ApiError;
 use super::request::{Makes, find_model, refuse_others, timeout};
-use crate::admission::{Admission, Arrival, Served};
+use crate::admission::Arrival;
+use crate::cache::Source;
 use crate::catalog::{Catalog, CatalogModel};
 use crate::generation::Prompt;
 use crate::units::ModelName;
@@ -40,7 +41,7 @@ struct RawRequest {
 /// A validated request.
 #[derive(Debug)]
 pub(super) struct Job<'catalog> {
-    model: &'catalog CatalogModel,
+    pub model: &'catalog CatalogModel,
     query: String,
     documents: Vec<String>,
     top_n: usize,
@@ -125,15 +126,15 @@ pub(super) fn read<'catalog>(bytes: &[u8], catalog: &'catalog Catalog) -> Result
 ///
 /// The first refusal or failure of any.
 pub(super) async fn rerank<'catalog>(
-    admission: &Arc<Admission>,
+    source: &Source,
     job: Job<'catalog>,
     arrival: &Arrival,
-) -> Result<(Answer<'catalog>, Served), ApiError> {
+) -> Result<(Answer<'catalog>, Provenance), ApiError> {
     let Job { model, query, documents, top_n, return_documents, .. } = job;
     let template = model.facts.rerank_template.as_deref();
     let pairs = documents.iter().map(|document| pair(template, &query, document)).collect();
-    let scored = vectors(admission, model, pairs, "documents", arrival).await?;
-    let served = scored[0].served.clone();
+    let scored = vectors(source, model, pairs, "documents", arrival).await?;
+    let provenance = provenance(&scored);
     let usage = TextUsage::of(scored.iter().map(|text| text.tokens));
     let scores = scored.iter().map(|text| text.values.first().copied().unwrap_or(f32::NEG_INFINITY));
     let texts = documents.into_iter().map(|text| return_documents.then_some(Document { text }));
@@ -145,7 +146,7 @@ pub(super) async fn rerank<'catalog>(
     let mut results: Vec<Ranked> = ranked.collect();
     results.sort_by(|a, b| b.relevance_score.total_cmp(&a.relevance_score));
     results.truncate(top_n);
-    Ok((Answer { object: "list", model: model.policy.name.as_str(), results, usage }, served))
+    Ok((Answer { object: "list", model: model.policy.name.as_str(), results, usage }, provenance))
 }
 
 /// A pair as the model was trained to see it: as its file says, or with its special tokens around both.

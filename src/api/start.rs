@@ -1,22 +1,19 @@
 //! The start of a generation: its choices wait for their slots; a stream begins meanwhile if that takes long.
 
-use std::sync::Arc;
-
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use warp::reply::{Reply, Response};
 
-use super::choices::Choices;
+use super::choices::{Choices, Provenance};
 use super::error::ApiError;
 use super::patience::{Frames, HEAD_START, PatientStream, Subject};
 use super::served_by;
-use crate::admission::{Admission, Arrival, Place, Served};
+use crate::admission::{Arrival, Place, Served};
+use crate::cache::Source;
 use crate::generation::GenerationRequest;
-use crate::units::ModelName;
 
 /// All that a generation needs to begin; nothing in it is borrowed, so that it can wait beside its own answer.
 pub struct Start {
-    admission: Arc<Admission>,
-    model: ModelName,
+    source: Source,
     /// Each choice's request.
     requests: Vec<(GenerationRequest, Arrival)>,
     /// Choices of each prompt.
@@ -29,8 +26,7 @@ impl Start {
     /// The start of these requests, of which `per_prompt` have the same prompt, on the terms of `arrival`.
     #[must_use]
     pub fn new(
-        admission: &Arc<Admission>,
-        model: &ModelName,
+        source: Source,
         requests: impl Iterator<Item = GenerationRequest>,
         per_prompt: usize,
         prompt_field: &'static str,
@@ -39,8 +35,7 @@ impl Start {
         // Each stands in the queue for itself.
         let arrival = || Arrival { place: Place::default(), ..arrival.clone() };
         Self {
-            admission: Arc::clone(admission),
-            model: model.clone(),
+            source,
             requests: requests.map(|request| (request, arrival())).collect(),
             per_prompt,
             prompt_field,
@@ -55,9 +50,9 @@ impl Start {
     pub async fn begin(self) -> Result<Choices, ApiError> {
         let id = self.requests.first().map(|(_, arrival)| arrival.id.clone()).unwrap_or_default();
         let count = self.requests.len();
-        let choices = Choices::begin(&self.admission, &self.model, self.requests, self.per_prompt).await?;
-        let Served { instance, waited } = choices.served();
-        tracing::debug!(request = id, model = %self.model, instance = %instance.id, variant = %instance.variant_name,
+        let choices = Choices::begin(&self.source, self.requests, self.per_prompt).await?;
+        let Provenance { served: Served { instance, waited }, cache } = choices.provenance();
+        tracing::debug!(request = id, model = %self.source.model(), ?cache, instance = %instance.id, variant = %instance.variant_name,
             waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX), choices = count, "started");
         Ok(choices)
     }
@@ -74,14 +69,13 @@ impl Start {
     ) -> Result<Response, ApiError> {
         let prompt_field = self.prompt_field;
         let places = self.requests.iter().map(|(_, arrival)| arrival.place.clone()).collect();
-        let (admission, model) = (Arc::clone(&self.admission), self.model.clone());
-        let subject = Subject { admission, model, places };
+        let subject = Subject { source: self.source.clone(), places };
         let mut begun = Box::pin(self.begin());
         if let Ok(begun) = tokio::time::timeout(HEAD_START, &mut begun).await {
             let choices = begun?;
-            let served = choices.served().clone();
+            let provenance = choices.provenance().clone();
             let stream = PatientStream::going(make(choices), subject, prompt_field);
-            return Ok(served_by(response(stream), &served));
+            return Ok(served_by(response(stream), &provenance));
         }
         let begun = Box::pin(async move { Ok(make(begun.await?)) });
         Ok(response(PatientStream::waiting(begun, subject, prompt_field)))

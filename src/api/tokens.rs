@@ -122,7 +122,7 @@ impl Api {
             match part {
                 PromptPart::Text(part) => text.push_str(part),
                 PromptPart::Tokens(tokens) => {
-                    match self.admission.ask(model, Question::Detokenize(tokens.clone())).await? {
+                    match self.cache.admission().ask(model, Question::Detokenize(tokens.clone())).await? {
                         Reply::Text(part) => text.push_str(&part),
                         _ => return Err(ApiError::foreign_reply()),
                     }
@@ -141,7 +141,7 @@ impl Api {
     ) -> Result<Reply, ApiError> {
         let name = target.find(object, &self.pool.load().catalog)?.policy.name.clone();
         visit.allows(&name)?;
-        Ok(self.admission.ask(&name, question).await?)
+        Ok(self.cache.admission().ask(&name, question).await?)
     }
 }
 

@@ -16,6 +16,7 @@ use super::keeper::Keeper;
 use super::probe;
 use crate::admission::Admission;
 use crate::api::{self, AdminAccess, Api, Operation, listen};
+use crate::cache::ResponseCache;
 use crate::catalog::{BrokenModel, Catalog};
 use crate::clock::Clock;
 use crate::control::driver::{Controller, Setup};
@@ -214,7 +215,7 @@ impl Server {
         let keeper = Arc::new(Keeper::new(policy, Arc::clone(&pool), reloads));
         let operation = Operation { access: options.admin, board, errands, keeper: keeper.clone() };
         let routes = api::routes(Arc::new(Api {
-            admission: Arc::clone(&admission),
+            cache: ResponseCache::new(Arc::clone(&admission)),
             pool,
             metrics,
             keys: Arc::clone(&keys),

@@ -34,9 +34,10 @@ pub use error::{Fault, PolicyError};
 pub use keys::{ApiKeys, KeyHash, KeyPolicy, MAX_KEYS, is_key_name};
 pub use schedule::{InForce, Schedule};
 pub use types::{
-    ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation, KvCacheType, MemoryLimit,
-    ModelFile, ModelPolicy, Policy, PolicySource, Pooling, PrefixCachePolicy, Quality, QueuePolicy,
-    SamplingPolicy, ScalePolicy, ServerPolicy, Split, VariantPolicy, Variants, WatchdogPolicy,
+    CachePolicy, CachedRequests, ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation,
+    KvCacheType, MemoryLimit, ModelFile, ModelPolicy, Policy, PolicySource, Pooling, PrefixCachePolicy,
+    Quality, QueuePolicy, SamplingPolicy, ScalePolicy, ServerPolicy, Split, VariantPolicy, Variants,
+    WatchdogPolicy,
 };
 
 use error::Faults;

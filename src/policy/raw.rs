@@ -65,6 +65,7 @@ sections! {
         sampling: RawSampling,
         scale: RawScale,
         queue: RawQueue,
+        cache: RawCache,
         watchdog: RawWatchdog,
     }
     RawVariant {
@@ -117,6 +118,12 @@ sections! {
     RawQueue {
         max_requests: Given,
         timeout_ms: Given,
+    }
+    RawCache {
+        enabled: Given,
+        requests: Given,
+        memory: Given,
+        ttl_ms: Given,
     }
     RawWatchdog {
         no_progress_after_ms: Given,

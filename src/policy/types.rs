@@ -127,6 +127,8 @@ pub struct ModelPolicy {
     pub scale: ScalePolicy,
     /// How requests wait.
     pub queue: QueuePolicy,
+    /// Which answers are kept for those who ask the same.
+    pub cache: CachePolicy,
     /// When a worker counts as frozen.
     pub watchdog: WatchdogPolicy,
 }
@@ -335,6 +337,28 @@ pub struct QueuePolicy {
     pub max_requests: u32,
     /// Longest wait before a request is given up.
     pub timeout: Duration,
+}
+
+/// Which answers are kept for those who ask the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CachePolicy {
+    /// Whether any are.
+    pub enabled: bool,
+    /// Requests whose answers are kept.
+    pub requests: CachedRequests,
+    /// The most memory for answers.
+    pub memory: ByteCount,
+    /// How long an answer is kept.
+    pub ttl: Duration,
+}
+
+/// Requests whose answers are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CachedRequests {
+    /// Those that leave nothing to chance: at temperature 0, or with a seed of the client's.
+    Deterministic,
+    /// All: who asks again, gets the first answer again.
+    All,
 }
 
 /// When a worker counts as frozen and is replaced.

@@ -24,7 +24,7 @@ use super::types::{
     ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation, KvCacheType, MemoryLimit,
     ModelPolicy, Policy, PolicySource, Pooling, PrefixCachePolicy, SamplingPolicy, Split,
 };
-use scale::{model_devices, queue, scale, watchdog};
+use scale::{cache, model_devices, queue, scale, watchdog};
 
 /// Most tokens in one instance, all slots together: llama.cpp numbers them with signed 32-bit integers.
 const MAX_INSTANCE_TOKENS: u64 = i32::MAX as u64;
@@ -131,6 +131,7 @@ fn model(raw: RawModel, at: &YamlPath, base_dir: &Path, faults: &mut Faults) -> 
     let sampling = sampling(&raw.sampling.unwrap_or_default(), at.key("sampling"), faults);
     let scale = scale(&raw.scale.unwrap_or_default(), &at.key("scale"), faults);
     let queue = queue(&raw.queue.unwrap_or_default(), at.key("queue"), faults);
+    let cache = cache(&raw.cache.unwrap_or_default(), at.key("cache"), faults);
     let watchdog = watchdog(&raw.watchdog.unwrap_or_default(), at.key("watchdog"), faults);
     Some(ModelPolicy {
         name: name?,
@@ -144,6 +145,7 @@ fn model(raw: RawModel, at: &YamlPath, base_dir: &Path, faults: &mut Faults) -> 
         sampling: sampling?,
         scale: scale?,
         queue: queue?,
+        cache: cache?,
         watchdog: watchdog?,
     })
 }

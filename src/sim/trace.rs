@@ -187,6 +187,10 @@ fn json(line: &str, models: &[&str]) -> Result<Option<(f64, Request)>, String> {
     if ["prompt_tokens", "context_tokens", "ContextTokens"].iter().all(|key| value.get(key).is_none()) {
         return Ok(None);
     }
+    // What a server took from its cache cost no slot.
+    if value.get("cache").is_some_and(serde_json::Value::is_string) {
+        return Ok(None);
+    }
     let line: Line = serde_json::from_value(value).map_err(|error| error.to_string())?;
     let at = match line.arrived.as_ref().unwrap_or(&line.timestamp) {
         serde_json::Value::Number(number) => number.as_f64().ok_or("a timestamp that is no time")?,
@@ -240,10 +244,11 @@ mod tests {
                     {\"level\": \"INFO\", \"message\": \"listening\"}\n\
                     {\"timestamp\": 9, \"fields\": {\"prompt_tokens\": 7, \"completion_tokens\": 8, \"model\": \"?\"}}\n";
         assert_eq!(brief(&read(json).unwrap()), [(0, 0, 1, 2), (500, 1, 3, 4), (4000, 0, 7, 8)]);
-        // A server's log: what was refused before its tokens were counted is left out.
+        // A server's log: what was refused before its tokens were counted is left out, and what came from its cache.
         let log = "{\"timestamp\": \"2026-11-26T09:00:09Z\", \"arrived\": \"2026-11-26T09:00:04.5Z\", \"prompt_tokens\": 3, \"completion_tokens\": 4}\n\
                    {\"timestamp\": \"2026-11-26T09:00:05Z\", \"arrived\": \"2026-11-26T09:00:01.5Z\", \"prompt_tokens\": 1, \"completion_tokens\": 0}\n\
-                   {\"timestamp\": \"2026-11-26T09:00:05Z\", \"arrived\": \"2026-11-26T09:00:01.5Z\", \"completion_tokens\": 0, \"outcome\": \"rejected\"}\n";
+                   {\"timestamp\": \"2026-11-26T09:00:05Z\", \"arrived\": \"2026-11-26T09:00:01.5Z\", \"completion_tokens\": 0, \"outcome\": \"rejected\"}\n\
+                   {\"timestamp\": \"2026-11-26T09:00:05Z\", \"prompt_tokens\": 1, \"completion_tokens\": 9, \"cache\": \"hit\"}\n";
         let log = read(log).unwrap();
         assert_eq!(brief(&log), [(0, 0, 1, 0), (3000, 0, 3, 4)]);
         let clock =

@@ -40,6 +40,9 @@ metrics! {
         "Prompt tokens that a KV cache had, so that they were not computed";
     counter PROMPT_TOKENS = "modelpool_prompt_tokens_total", "Prompt tokens of accepted requests";
     counter GENERATED_TOKENS = "modelpool_generated_tokens_total", "Tokens generated";
+    counter CACHE_REQUESTS = "modelpool_cache_requests_total",
+        "Requests to models whose policy keeps answers, by what there was of theirs";
+    gauge CACHE_BYTES = "modelpool_cache_bytes", "Memory that kept answers take";
     counter RESUMES = "modelpool_resumes_total", "Times that a request lost its instance and went on in another";
     histogram RESUME_PAUSE = "modelpool_resume_pause_seconds", "Time from the loss of an instance to the next token of a request that went on";
     counter QUARANTINED = "modelpool_quarantined_requests_total", "Requests given up because they ended the workers that served them";

@@ -100,9 +100,9 @@ impl Api {
         // Without a body it drains.
         let object: Map<String, Value> = if bytes.is_empty() { Map::new() } else { body::parse(bytes)? };
         let drain = body::from_object::<RawDrain>(&object)?.drain != Some(false);
-        self.admission.pause(drain);
+        self.cache.admission().pause(drain);
         tracing::info!(drain, "an operator's order");
-        let (draining, requests) = (self.admission.is_closed(), self.admission.demand());
+        let (draining, requests) = (self.cache.admission().is_closed(), self.cache.admission().demand());
         Ok(warp::reply::json(&json!({ "draining": draining, "requests": requests })).into_response())
     }
 }

@@ -17,6 +17,7 @@ use super::start::Start;
 use super::timings::Timings;
 use super::{Api, auth, headers, served_by};
 use crate::admission::Pace;
+use crate::cache::CacheUse;
 use crate::generation::{FinishReason, GenerationRequest, Prompt, Token, TokenLogprob, TokenLogprobs};
 pub(super) use settings::settings;
 use stream::NativeStream;
@@ -163,7 +164,10 @@ impl Api {
         let tokens = auth::tokens(job.requests.iter().cloned());
         let arrival = self.terms(visit.arrive(model, tokens, timeout)?, stream);
         let (requests, field) = (job.requests.clone().into_iter(), path.prompt_field());
-        let start = Start::new(&self.admission, model, requests, 1, field, &arrival);
+        // What only computes a prompt is asked for the sake of the computation.
+        let cache_use = if job.predicts { headers::cache_use(visit.headers) } else { CacheUse::Bypass };
+        let source = self.cache.source(job.model, cache_use, job.seeded);
+        let start = Start::new(source, requests, 1, field, &arrival);
         let heading = Heading::new(job);
         if stream {
             return start
@@ -171,7 +175,7 @@ impl Api {
                 .await;
         }
         let choices = start.begin().await?;
-        let served = choices.served().clone();
+        let provenance = choices.provenance().clone();
         let (answers, paces) = choices.collect(Reader::new(None)).await?;
         let answers = answers.iter().zip(paces).enumerate();
         let wholes: Vec<Whole<'_>> =
@@ -181,6 +185,6 @@ impl Api {
             [whole] => warp::reply::json(whole),
             several => warp::reply::json(&several),
         };
-        Ok(served_by(reply.into_response(), &served))
+        Ok(served_by(reply.into_response(), &provenance))
     }
 }

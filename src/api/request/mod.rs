@@ -80,6 +80,8 @@ pub struct Job<'catalog> {
     pub more_prompts: Vec<Prompt>,
     /// Reads the text of a choice; `None` where text is all that it is.
     pub parser: Option<AnswerParser>,
+    /// Whether the client gave the seed of the random draws.
+    pub seeded: bool,
     /// How many choices of each prompt are wanted; at least one.
     pub choices: u32,
     /// Whether an answer begins with its prompt.
@@ -157,6 +159,7 @@ pub fn read<'catalog>(
     let model = find_model(&raw.model, catalog)?;
     refuse_others(model, Makes::Text)?;
     let raw_sampling: RawSampling = body::from_object(&object)?;
+    let seeded = raw_sampling.has_seed();
     let sampling = sampling::settings(raw_sampling, object.get("logit_bias"), &model.policy.sampling)?;
     let output = body::from_object::<RawOutput>(&object)?.check(shape)?;
     let mut grammar = grammar::read(&object)?;
@@ -189,6 +192,7 @@ pub fn read<'catalog>(
         request,
         parser,
         more_prompts: prompts,
+        seeded,
         choices: output.choices,
         echo,
         timings_per_token: output.timings_per_token,

@@ -48,6 +48,8 @@ pub struct NativeJob<'catalog> {
     pub model: &'catalog CatalogModel,
     /// One for each prompt; at least one.
     pub requests: Vec<GenerationRequest>,
+    /// Whether the client gave the seed of the random draws.
+    pub seeded: bool,
     /// Whether text is wanted, or only that the prompt is computed.
     pub predicts: bool,
     /// Whether tokens are sent as they come.
@@ -125,6 +127,7 @@ pub fn read<'catalog>(
     };
     let raw: RawNative = body::from_object(&object)?;
     let raw_sampling: RawSampling = body::from_object(&object)?;
+    let seeded = raw_sampling.has_seed();
     let sampling = sampling::settings(raw_sampling, object.get("logit_bias"), &model.policy.sampling)?;
     let grammar = grammar::read(&object)?;
     if raw.post_sampling_probs == Some(true) {
@@ -158,6 +161,7 @@ pub fn read<'catalog>(
     Ok(NativeJob {
         model,
         requests: requests.collect(),
+        seeded,
         predicts,
         stream: raw.stream == Some(true),
         return_tokens: raw.return_tokens == Some(true),

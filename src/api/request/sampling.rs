@@ -45,6 +45,13 @@ pub(super) struct RawSampling {
     seed: Option<i64>,
 }
 
+impl RawSampling {
+    /// Whether random draws are decided.
+    pub fn has_seed(&self) -> bool {
+        self.seed.is_some()
+    }
+}
+
 /// What the request says, with the policy's defaults. `logit_bias` is that field of the request.
 pub(super) fn settings(
     raw: RawSampling,

@@ -36,6 +36,7 @@ fn keys() -> Vec<YamlPath> {
         (model.key("scale"), "models: [{scale: {zzz: 1}}]"),
         (model.key("scale").key("schedule").index(0), "models: [{scale: {schedule: [{zzz: 1}]}}]"),
         (model.key("queue"), "models: [{queue: {zzz: 1}}]"),
+        (model.key("cache"), "models: [{cache: {zzz: 1}}]"),
         (model.key("watchdog"), "models: [{watchdog: {zzz: 1}}]"),
     ];
     let known_in = |(section, yaml): (YamlPath, &str)| -> Vec<YamlPath> {
@@ -72,7 +73,7 @@ fn every_shipped_policy_is_legal() {
 fn the_default_policy_has_every_key() {
     let spans = Spans::read(&read("policies/default.yaml"), &mut Faults::default());
     let keys = keys();
-    assert_eq!(keys.len(), 65);
+    assert_eq!(keys.len(), 70);
     for key in keys {
         // One stands in place of the list, the others are in an example.
         let key_text = key.to_string();
@@ -97,6 +98,7 @@ fn the_default_policy_states_the_defaults() {
     assert_eq!(SamplingPolicy { temperature, ..stated.sampling.clone() }, implied.sampling);
     assert_eq!(stated.scale, implied.scale);
     assert_eq!(stated.queue, implied.queue);
+    assert_eq!(stated.cache, implied.cache);
 }
 
 #[test]

@@ -6,10 +6,10 @@ use super::schedule::schedule;
 use super::{DAY_MS, HOUR_MS};
 use crate::policy::error::Faults;
 use crate::policy::path::YamlPath;
-use crate::policy::raw::{Given, RawQueue, RawScale, RawWatchdog};
+use crate::policy::raw::{Given, RawCache, RawQueue, RawScale, RawWatchdog};
 use crate::policy::section::{Section, from_to};
-use crate::policy::types::{Quality, QueuePolicy, ScalePolicy, WatchdogPolicy};
-use crate::units::{DeviceId, DeviceSet};
+use crate::policy::types::{CachePolicy, CachedRequests, Quality, QueuePolicy, ScalePolicy, WatchdogPolicy};
+use crate::units::{ByteCount, DeviceId, DeviceSet};
 
 /// `Some(None)` where the policy does not say.
 #[expect(clippy::option_option, reason = "the outer one is whether it is legal, as everywhere in this room")]
@@ -95,6 +95,22 @@ pub(super) fn queue(raw: &RawQueue, at: YamlPath, faults: &mut Faults) -> Option
     let max_requests = section.count("max_requests", raw.max_requests.as_ref(), 512, 1..=1_000_000);
     let timeout_ms = section.whole("timeout_ms", raw.timeout_ms.as_ref(), 60_000, 1..=DAY_MS);
     Some(QueuePolicy { max_requests: max_requests?, timeout: Duration::from_millis(timeout_ms?) })
+}
+
+pub(super) fn cache(raw: &RawCache, at: YamlPath, faults: &mut Faults) -> Option<CachePolicy> {
+    let mut section = Section::new(at, faults);
+    let enabled = section.flag("enabled", raw.enabled.as_ref(), false);
+    let kinds = [("deterministic", CachedRequests::Deterministic), ("all", CachedRequests::All)];
+    let requests = section.choice("requests", raw.requests.as_ref(), CachedRequests::Deterministic, &kinds);
+    let range = ByteCount::from_mib(1)..=ByteCount::from_mib(1 << 20);
+    let memory = section.bytes("memory", raw.memory.as_ref(), ByteCount::from_mib(64), range);
+    let ttl_ms = section.whole("ttl_ms", raw.ttl_ms.as_ref(), HOUR_MS, 1..=7 * DAY_MS);
+    Some(CachePolicy {
+        enabled: enabled?,
+        requests: requests?,
+        memory: memory?,
+        ttl: Duration::from_millis(ttl_ms?),
+    })
 }
 
 pub(super) fn watchdog(raw: &RawWatchdog, at: YamlPath, faults: &mut Faults) -> Option<WatchdogPolicy> {
