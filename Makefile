@@ -10,7 +10,8 @@ ARGS ?=
 run: tools ## Build, and serve the embedded model on 127.0.0.1:8080
 	$(CARGO) run --release -- $(ARGS)
 
-test: tools ## Run all tests
+test: ## Run all tests
+	@sh .cargo/tools.sh redis-server
 	$(CARGO) test --release --features fault-injection $(ARGS)
 
 lint: tools ## Check format, warnings and links of the documentation

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes sure that what compiling llama.cpp needs is here: cmake, a C++ compiler, and libclang for its bindings; and
 # curl, for the command that the server prints and for its test.
+# Further commands that are needed, such as servers that tests start, can be named; their packages have the same names.
 # Installs what is missing on Debian and Ubuntu; elsewhere says what to install.
 set -eu
 
@@ -9,6 +10,9 @@ command -v cmake >/dev/null 2>&1 || missing="$missing cmake"
 command -v c++ >/dev/null 2>&1 || missing="$missing g++"
 command -v make >/dev/null 2>&1 || missing="$missing make"
 command -v curl >/dev/null 2>&1 || missing="$missing curl"
+for further in "$@"; do
+  command -v "$further" >/dev/null 2>&1 || missing="$missing $further"
+done
 
 # bindgen needs the library and the compiler's own headers. Debian's package has both; the library alone, or the C++
 # library of nearly the same name that graphics drivers bring, would not do.

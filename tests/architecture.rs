@@ -52,7 +52,7 @@ const LEVELS: [(&str, u32); 41] = [
 
 /// Libraries that few places may use, most often one, so that they can be replaced there. hyper has two ends: the
 /// server's and that of the client that measures servers.
-const OWNERS: [(&str, &[&str]); 20] = [
+const OWNERS: [(&str, &[&str]); 22] = [
     ("llama_cpp_2::", &["src/engine/llama/"]),
     ("llama_cpp_sys_2::", &["src/engine/llama/quantize.rs"]),
     ("serde_yaml::", &["src/policy/raw.rs", "src/policy/raw/"]),
@@ -63,11 +63,13 @@ const OWNERS: [(&str, &[&str]); 20] = [
     ("clap::", &["src/cli/"]),
     ("anyhow::", &["src/cli/"]),
     ("indicatif::", &["src/cli/progress.rs"]),
-    ("postcard::", &["src/ipc/codec.rs"]),
+    ("postcard::", &["src/cache/remote.rs", "src/ipc/codec.rs"]),
     ("landlock::", &["src/worker/sandbox/"]),
     ("close_fds::", &["src/worker/process/"]),
     ("sha2::", &["src/cache/key.rs", "src/keys/mod.rs"]),
     ("moka::", &["src/cache/model.rs"]),
+    ("redis::", &["src/cache/remote.rs", "src/policy/validate/scale.rs"]),
+    ("rustls::", &["src/cache/remote.rs"]),
     ("subtle::", &["src/keys/mod.rs"]),
     ("getrandom::", &["src/cli/key.rs"]),
     ("tower_http::", &["src/api/cors.rs"]),

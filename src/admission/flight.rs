@@ -17,15 +17,26 @@ use super::{Admission, Rejection};
 use crate::generation::{Event, GenerationError, GenerationRequest};
 use crate::keys::Pass;
 use crate::pool::InstanceIdentity;
-use crate::units::ModelName;
+use crate::units::{InstanceId, ModelName};
 
-/// Which instance began to serve a request, and after how long a wait.
+/// Who began to serve a request, and after how long a wait.
 #[derive(Clone, Debug)]
 pub struct Served {
-    /// The instance.
-    pub instance: InstanceIdentity,
+    /// The instance; `None` if it is not this server's.
+    pub instance: Option<InstanceId>,
+    /// Its variant.
+    pub variant: Arc<str>,
+    /// The files of its model; see [`crate::catalog::CatalogModel::files`].
+    pub files: u64,
     /// How long the request waited for its slot.
     pub waited: Duration,
+}
+
+impl Served {
+    pub(super) fn by(instance: &InstanceIdentity, waited: Duration) -> Self {
+        let InstanceIdentity { id, variant_name, files, .. } = instance;
+        Self { instance: Some(*id), variant: Arc::clone(variant_name), files: *files, waited }
+    }
 }
 
 /// Events besides those for tokens: `Started`, `Finished`, with some to spare.

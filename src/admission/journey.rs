@@ -357,9 +357,9 @@ impl EventSink for RequestSink {
         let Some(journey) = &mut self.journey else { return };
         if let (Event::Started { .. }, Some(lease)) = (&event, &self.lease) {
             // Before the event: who reads it finds this.
-            let instance = lease.instance().identity().clone();
-            journey.files.get_or_insert(instance.files);
-            drop(journey.served.set(Served { instance, waited: journey.record.waited }));
+            let served = Served::by(lease.instance().identity(), journey.record.waited);
+            journey.files.get_or_insert(served.files);
+            drop(journey.served.set(served));
         }
         let goes_on = matches!(event, Event::Token { .. } | Event::Finished { .. });
         journey.emit(event);

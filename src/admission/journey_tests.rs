@@ -54,7 +54,7 @@ async fn a_request_sent_to_an_instance_that_just_died_goes_to_another() {
     sink.emit(finished("", 1));
     drop(sink);
     assert_eq!(flight.next().await, Event::Started { prompt_tokens: 1 });
-    assert_eq!(flight.served().map(|served| served.instance.id), Some(InstanceId(1)));
+    assert_eq!(flight.served().and_then(|served| served.instance), Some(InstanceId(1)));
     assert_eq!(flight.next().await, finished("", 1));
     assert_eq!((world.instances[1].leased(), world.admission.demand()), (0, 0));
 }

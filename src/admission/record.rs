@@ -98,8 +98,8 @@ impl Record {
             prefill_ms = prefill,
             decode_ms = self.decoding().map(|(_, time)| millis(time)),
             total_ms = millis(self.arrived.elapsed()),
-            instance = served.map(|served| served.instance.id.to_string()),
-            variant = served.map(|served| &*served.instance.variant_name),
+            instance = served.and_then(|served| Some(served.instance?.to_string())),
+            variant = served.map(|served| &*served.variant),
             interruptions = (self.interruptions > 0).then_some(self.interruptions),
             reason = self.reason.as_deref(),
             "request"

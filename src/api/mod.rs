@@ -246,7 +246,7 @@ impl Api {
         for (echo, answers) in echoes.iter().zip(answers.chunks_mut(per_prompt)) {
             answers.iter_mut().for_each(|answer| answer.text.insert_str(0, echo));
         }
-        let heading = heading.of(&provenance.served.instance.variant_name);
+        let heading = heading.of(&provenance.served.variant);
         let whole = heading.whole(&answers, Timings::of_one(&paces));
         Ok(served_by(json_response(whole), &provenance))
     }
@@ -272,8 +272,10 @@ impl Api {
 fn served_by(mut response: Response, provenance: &Provenance) -> Response {
     let Provenance { served, cache } = provenance;
     let headers = response.headers_mut();
-    insert(headers, INSTANCE, &served.instance.id.to_string());
-    insert(headers, VARIANT, &served.instance.variant_name);
+    if let Some(instance) = served.instance {
+        insert(headers, INSTANCE, &instance.to_string());
+    }
+    insert(headers, VARIANT, &served.variant);
     if let Some(cache) = cache {
         headers.insert(CACHE, HeaderValue::from_static(CacheStatus::name(*cache)));
     }

@@ -7,7 +7,7 @@ use super::choices::{Choices, Provenance};
 use super::error::ApiError;
 use super::patience::{Frames, HEAD_START, PatientStream, Subject};
 use super::served_by;
-use crate::admission::{Arrival, Place, Served};
+use crate::admission::{Arrival, Place};
 use crate::cache::Source;
 use crate::generation::GenerationRequest;
 
@@ -51,9 +51,10 @@ impl Start {
         let id = self.requests.first().map(|(_, arrival)| arrival.id.clone()).unwrap_or_default();
         let count = self.requests.len();
         let choices = Choices::begin(&self.source, self.requests, self.per_prompt).await?;
-        let Provenance { served: Served { instance, waited }, cache } = choices.provenance();
-        tracing::debug!(request = id, model = %self.source.model(), ?cache, instance = %instance.id, variant = %instance.variant_name,
-            waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX), choices = count, "started");
+        let Provenance { served, cache } = choices.provenance();
+        tracing::debug!(request = id, model = %self.source.model(), instance = ?served.instance,
+            variant = %served.variant, ?cache,
+            waited_ms = u64::try_from(served.waited.as_millis()).unwrap_or(u64::MAX), choices = count, "started");
         Ok(choices)
     }
 

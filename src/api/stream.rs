@@ -47,7 +47,7 @@ impl EventStream {
         echoes: &[String],
     ) -> Self {
         let count = choices.count();
-        let heading = heading.of(&choices.provenance().served.instance.variant_name);
+        let heading = heading.of(&choices.provenance().served.variant);
         let mut stream = Self {
             choices: Some(choices),
             heading,

@@ -22,9 +22,23 @@ impl Origin {
         let (name, files) = (&policy.name, model.files());
         Self(format!("{name} {files} {} {:?}", policy.context_tokens, policy.engine))
     }
+
+    /// The same for other servers, whose files of the same names and sizes are taken for the same.
+    pub fn anywhere(model: &CatalogModel) -> Self {
+        let policy = &model.policy;
+        let variants = model.variants.iter().map(|variant| (&variant.name, variant.weights_bytes.0));
+        let variants: Vec<_> = variants.collect();
+        let version = env!("CARGO_PKG_VERSION");
+        Self(format!("{version} {} {variants:?} {} {:?}", policy.name, policy.context_tokens, policy.engine))
+    }
 }
 
 impl Key {
+    /// As text.
+    pub fn hex(self) -> String {
+        hex::encode(self.0)
+    }
+
     /// The key of a request; `None` if the policy keeps no answers of its kind. `seeded`: the client gave the seed.
     /// `choice`: which of several answers to the same prompt it is.
     pub fn of(

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -61,7 +62,7 @@ impl Listener {
     pub fn status(&self) -> Option<CacheStatus> {
         match self {
             Self::Alone(_) => None,
-            Self::Shared(shared) => Some(shared.status),
+            Self::Shared(shared) => Some(shared.status()),
         }
     }
 }
@@ -148,8 +149,15 @@ impl Shared {
         Poll::Ready(event)
     }
 
+    fn status(&self) -> CacheStatus {
+        match self.status {
+            CacheStatus::Miss if self.recording.is_foreign.load(Ordering::Relaxed) => CacheStatus::Hit,
+            status => status,
+        }
+    }
+
     fn pace(&self) -> Pace {
-        let pace = match self.status {
+        let pace = match self.status() {
             CacheStatus::Hit => Pace::default(),
             CacheStatus::Shared | CacheStatus::Miss => self.recording.pace(),
         };
@@ -170,9 +178,9 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.cache.leave(self.key, &self.recording, self.number);
         // What was computed has a line of its own.
-        if self.status != CacheStatus::Miss {
+        if self.status() != CacheStatus::Miss {
             let served = self.recording.served.get();
-            let (status, usage) = (self.status.name(), self.usage);
+            let (status, usage) = (self.status().name(), self.usage);
             admission::tell_replayed(
                 &self.model,
                 &self.id,

@@ -8,6 +8,7 @@ mod key;
 mod listener;
 mod model;
 mod recording;
+mod remote;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,7 @@ use key::{Key, Origin};
 pub use listener::{Listener, Shared};
 use model::ModelCache;
 use recording::Recording;
+use remote::Entry;
 
 /// Where an answer is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,6 +84,7 @@ impl ResponseCache {
         let cache = (cache_use != CacheUse::Bypass).then(|| self.of_model(model)).flatten();
         let kept = cache.map(|cache| Kept {
             cache,
+            elsewhere: model.policy.cache.redis.is_some().then(|| Origin::anywhere(model)),
             origin: Origin::of(model),
             files: model.files(),
             anew: cache_use == CacheUse::Renew,
@@ -123,6 +126,8 @@ pub struct Source {
 struct Kept {
     cache: Arc<ModelCache>,
     origin: Origin,
+    /// The same for other servers, where there is something to share.
+    elsewhere: Option<Origin>,
     files: u64,
     anew: bool,
     seeded: bool,
@@ -131,11 +136,15 @@ struct Kept {
 impl Kept {
     /// The key of a request; `None` if no answers of its kind are kept.
     fn key(&self, request: &GenerationRequest, choice: usize) -> Option<Key> {
-        let key = Key::of(&self.origin, request, choice, self.seeded, self.cache.policy.requests);
+        let key = self.key_of(&self.origin, request, choice);
         if key.is_none() {
             self.cache.pass_by();
         }
         key
+    }
+
+    fn key_of(&self, origin: &Origin, request: &GenerationRequest, choice: usize) -> Option<Key> {
+        Key::of(origin, request, choice, self.seeded, self.cache.policy.requests)
     }
 }
 
@@ -177,8 +186,10 @@ impl Source {
         self.admission.refuse_when_closed()?;
         let found = kept.cache.find(key, &arrival, kept.anew);
         if found.status == CacheStatus::Miss {
+            let foreign = kept.elsewhere.as_ref().and_then(|origin| kept.key_of(origin, &request, choice));
             let recording = Arc::clone(&found.recording);
-            let computation = Computation { source: self.clone(), kept: kept.clone(), key, recording };
+            let computation =
+                Computation { source: self.clone(), kept: kept.clone(), key, foreign, recording };
             // Others may wait for longer and read more slowly than who came first.
             let arrival = Arrival { deadline: None, send_buffer_bytes: u64::MAX, ..arrival.clone() };
             let task = tokio::spawn(computation.run(request, arrival));
@@ -191,16 +202,25 @@ impl Source {
     }
 }
 
-/// Computes one answer.
+/// Makes one answer: has it from another server, or computes it.
 struct Computation {
     source: Source,
     kept: Kept,
     key: Key,
+    /// Its key for other servers.
+    foreign: Option<Key>,
     recording: Arc<Recording>,
 }
 
 impl Computation {
     async fn run(self, request: GenerationRequest, arrival: Arrival) {
+        let cache = &self.kept.cache;
+        if let Some(entry) = self.found_elsewhere().await {
+            cache.count(CacheStatus::Hit);
+            self.recording.replay(entry, self.kept.files);
+            return cache.keep(self.key, &self.recording);
+        }
+        cache.count(CacheStatus::Miss);
         let mut flight = match self.source.admission.submit(&self.source.model, request, arrival).await {
             Ok(flight) => flight,
             Err(rejection) => return self.recording.refuse(rejection),
@@ -212,17 +232,40 @@ impl Computation {
             }
             let (completes, fails) =
                 (matches!(event, Event::Finished { .. }), matches!(event, Event::Failed(_)));
-            // While its files are replaced, a model may still be served by an instance that has the old ones.
-            let served_by = |files| self.recording.served.get().is_some_and(|s| s.instance.files == files);
-            // Before anybody hears the end: who then asks again finds it.
-            if completes && served_by(self.kept.files) {
-                self.kept.cache.keep(self.key, &self.recording);
+            let keeps = completes && self.is_of_these_files();
+            if keeps {
+                // Before anybody hears the end: who then asks again finds it.
+                cache.keep(self.key, &self.recording);
             }
             self.recording.push(event, flight.pace());
+            if keeps {
+                self.tell_others();
+            }
             if completes || fails {
                 return;
             }
         }
+    }
+
+    async fn found_elsewhere(&self) -> Option<Entry> {
+        let (remote, key) = (self.kept.cache.remote.as_ref()?, self.foreign?);
+        if self.kept.anew { None } else { remote.get(key).await }
+    }
+
+    /// While its files are replaced, a model may still be served by an instance that has the old ones.
+    fn is_of_these_files(&self) -> bool {
+        self.recording.served.get().is_some_and(|served| served.files == self.kept.files)
+    }
+
+    /// Nobody waits for that.
+    fn tell_others(&self) {
+        let (cache, recording) = (Arc::clone(&self.kept.cache), Arc::clone(&self.recording));
+        let Some(key) = self.foreign.filter(|_| cache.remote.is_some()) else { return };
+        tokio::spawn(async move {
+            if let (Some(remote), Some(entry)) = (&cache.remote, recording.entry()) {
+                remote.put(key, &entry, cache.policy.ttl).await;
+            }
+        });
     }
 }
 

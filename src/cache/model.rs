@@ -10,6 +10,7 @@ use moka::sync::Cache;
 use super::CacheStatus;
 use super::key::Key;
 use super::recording::Recording;
+use super::remote::Remote;
 use crate::admission::Arrival;
 use crate::policy::CachePolicy;
 use crate::telemetry::{CACHE_BYTES, CACHE_REQUESTS};
@@ -18,6 +19,8 @@ use crate::units::ModelName;
 /// The answers of one model.
 pub(super) struct ModelCache {
     pub policy: CachePolicy,
+    /// Where other servers keep theirs.
+    pub remote: Option<Remote>,
     /// Complete answers. Which stay where memory is short is up to moka: those asked for most and latest.
     kept: Cache<Key, Arc<Recording>>,
     /// Answers that are being computed and that others may share.
@@ -57,7 +60,14 @@ impl ModelCache {
             uncacheable: requests("uncacheable"),
             bytes: gauge!(CACHE_BYTES, "model" => model.to_string()),
         };
-        Self { policy, kept, flying: Mutex::default(), metrics }
+        let remote = policy.redis.as_ref().and_then(|url| match Remote::new(model, url) {
+            Ok(remote) => Some(remote),
+            Err(error) => {
+                tracing::error!(%model, %error, "Redis cannot be used; answers are kept here alone");
+                None
+            }
+        });
+        Self { policy, remote, kept, flying: Mutex::default(), metrics }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Recording>>> {
@@ -65,12 +75,22 @@ impl ModelCache {
         self.flying.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request that has no key.
+    /// Counts a request that has no key.
     pub fn pass_by(&self) {
         self.metrics.uncacheable.increment(1);
     }
 
-    /// The answer to a request: kept, or being computed, or one that the caller has to have computed. `anew`: only the
+    /// Counts a request by what there was for it.
+    pub fn count(&self, status: CacheStatus) {
+        let counter = match status {
+            CacheStatus::Hit => &self.metrics.hit,
+            CacheStatus::Shared => &self.metrics.shared,
+            CacheStatus::Miss => &self.metrics.miss,
+        };
+        counter.increment(1);
+    }
+
+    /// The answer to a request: kept, or being computed, or one that the caller has to look for elsewhere. `anew`: only the
     /// last will do.
     pub fn find(&self, key: Key, arrival: &Arrival, anew: bool) -> Found {
         // Under one lock with what `landed` does, so that no answer is missed between two places.
@@ -80,7 +100,7 @@ impl ModelCache {
             Found { recording: Arc::clone(recording), listener, status }
         };
         if let Some(recording) = self.kept.get(&key).filter(|_| !anew) {
-            self.metrics.hit.increment(1);
+            self.count(CacheStatus::Hit);
             return found(&recording, CacheStatus::Hit);
         }
         // Nobody waits behind those who are less urgent.
@@ -89,13 +109,12 @@ impl ModelCache {
         match flying.entry(key) {
             Entry::Occupied(entry) if !anew && suits(entry.get()) => {
                 arrival.place.follow(&entry.get().place);
-                self.metrics.shared.increment(1);
+                self.count(CacheStatus::Shared);
                 found(entry.get(), CacheStatus::Shared)
             }
             entry => {
                 let recording = Arc::new(Recording::new(arrival));
                 entry.insert_entry(Arc::clone(&recording));
-                self.metrics.miss.increment(1);
                 found(&recording, CacheStatus::Miss)
             }
         }

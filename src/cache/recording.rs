@@ -1,12 +1,15 @@
 //! An answer as it comes, for any number of listeners: each hears it from its beginning.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
+use super::remote::Entry;
 use crate::admission::{Arrival, Pace, Place, Rejection, Served};
 use crate::generation::{Event, GenerationError};
 
@@ -19,6 +22,8 @@ pub(super) struct Recording {
     pub place: Place,
     /// How urgent that request is.
     pub priority: u32,
+    /// Whether another server made it.
+    pub is_foreign: AtomicBool,
     /// Who listens; changes under the lock of the model's cache.
     pub listeners: AtomicUsize,
     /// Ends its computation.
@@ -44,6 +49,7 @@ impl Recording {
             served: OnceLock::new(),
             place: arrival.place.clone(),
             priority: arrival.claim.priority,
+            is_foreign: AtomicBool::new(false),
             listeners: AtomicUsize::new(0),
             computation: OnceLock::new(),
             progress: Mutex::default(),
@@ -63,6 +69,24 @@ impl Recording {
             progress.pace = pace;
             progress.events.push(event);
         });
+    }
+
+    /// Adds all of an answer that another server made. `files`: the model's.
+    pub fn replay(&self, entry: Entry, files: u64) {
+        self.is_foreign.store(true, Ordering::Relaxed);
+        let variant: Arc<str> = entry.variant.into();
+        self.served.get_or_init(|| Served { instance: None, variant, files, waited: Duration::ZERO });
+        self.change(|progress| {
+            progress.ended = true;
+            progress.bytes = entry.events.iter().map(Event::kept_bytes).sum();
+            progress.events = entry.events;
+        });
+    }
+
+    /// What other servers need to know of an answer that is complete.
+    pub fn entry(&self) -> Option<Entry> {
+        let variant = self.served.get()?.variant.to_string();
+        Some(Entry { variant, events: self.lock().events.clone() })
     }
 
     /// There is no slot for it.

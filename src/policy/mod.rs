@@ -36,8 +36,8 @@ pub use schedule::{InForce, Schedule};
 pub use types::{
     CachePolicy, CachedRequests, ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation,
     KvCacheType, MemoryLimit, ModelFile, ModelPolicy, Policy, PolicySource, Pooling, PrefixCachePolicy,
-    Quality, QueuePolicy, SamplingPolicy, ScalePolicy, ServerPolicy, Split, VariantPolicy, Variants,
-    WatchdogPolicy,
+    Quality, QueuePolicy, RedisUrl, SamplingPolicy, ScalePolicy, ServerPolicy, Split, VariantPolicy,
+    Variants, WatchdogPolicy,
 };
 
 use error::Faults;

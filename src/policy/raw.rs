@@ -124,6 +124,7 @@ sections! {
         requests: Given,
         memory: Given,
         ttl_ms: Given,
+        redis: Given,
     }
     RawWatchdog {
         no_progress_after_ms: Given,

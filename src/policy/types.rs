@@ -350,6 +350,18 @@ pub struct CachePolicy {
     pub memory: ByteCount,
     /// How long an answer is kept.
     pub ttl: Duration,
+    /// Where several servers keep answers for each other.
+    pub redis: Option<RedisUrl>,
+}
+
+/// The URL of a Redis server. It can have a password, which is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl(pub Arc<str>);
+
+impl std::fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RedisUrl")
+    }
 }
 
 /// Requests whose answers are kept.

@@ -42,6 +42,7 @@ metrics! {
     counter GENERATED_TOKENS = "modelpool_generated_tokens_total", "Tokens generated";
     counter CACHE_REQUESTS = "modelpool_cache_requests_total",
         "Requests to models whose policy keeps answers, by what there was of theirs";
+    counter CACHE_ERRORS = "modelpool_cache_errors_total", "Uses of a shared cache that failed, by operation";
     gauge CACHE_BYTES = "modelpool_cache_bytes", "Memory that kept answers take";
     counter RESUMES = "modelpool_resumes_total", "Times that a request lost its instance and went on in another";
     histogram RESUME_PAUSE = "modelpool_resume_pause_seconds", "Time from the loss of an instance to the next token of a request that went on";

@@ -4,6 +4,7 @@
 
 pub mod keys;
 pub mod process;
+pub mod redis;
 
 use std::path::Path;
 use std::sync::Arc;

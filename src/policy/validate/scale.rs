@@ -8,7 +8,9 @@ use crate::policy::error::Faults;
 use crate::policy::path::YamlPath;
 use crate::policy::raw::{Given, RawCache, RawQueue, RawScale, RawWatchdog};
 use crate::policy::section::{Section, from_to};
-use crate::policy::types::{CachePolicy, CachedRequests, Quality, QueuePolicy, ScalePolicy, WatchdogPolicy};
+use crate::policy::types::{
+    CachePolicy, CachedRequests, Quality, QueuePolicy, RedisUrl, ScalePolicy, WatchdogPolicy,
+};
 use crate::units::{ByteCount, DeviceId, DeviceSet};
 
 /// `Some(None)` where the policy does not say.
@@ -105,12 +107,24 @@ pub(super) fn cache(raw: &RawCache, at: YamlPath, faults: &mut Faults) -> Option
     let range = ByteCount::from_mib(1)..=ByteCount::from_mib(1 << 20);
     let memory = section.bytes("memory", raw.memory.as_ref(), ByteCount::from_mib(64), range);
     let ttl_ms = section.whole("ttl_ms", raw.ttl_ms.as_ref(), HOUR_MS, 1..=7 * DAY_MS);
+    let redis = raw.redis.as_ref().map(|given| redis_url("redis", given, &mut section));
     Some(CachePolicy {
         enabled: enabled?,
         requests: requests?,
         memory: memory?,
         ttl: Duration::from_millis(ttl_ms?),
+        redis: if let Some(url) = redis { Some(url?) } else { None },
     })
+}
+
+/// The URL of a Redis server. What is refused is not repeated: it may have a password.
+fn redis_url(key: &str, given: &Given, section: &mut Section<'_>) -> Option<RedisUrl> {
+    let expected = "expected a URL such as redis://localhost:6379/0 or rediss://user:password@host, got ";
+    match given.text() {
+        Some(text) if redis::Client::open(text).is_ok() => Some(RedisUrl(text.into())),
+        Some(_) => section.note(key, format!("{expected}another text")),
+        None => section.note(key, format!("{expected}{given}")),
+    }
 }
 
 pub(super) fn watchdog(raw: &RawWatchdog, at: YamlPath, faults: &mut Faults) -> Option<WatchdogPolicy> {
