@@ -1,10 +1,11 @@
 """Puts a burst through a real server and through the simulator, and draws both timelines beside each other.
 
-    python3 examples/measure/parity.py PROGRAM OUT.svg [--rate 60] [--seconds 10] ...
+    python3 examples/measure/parity.py PROGRAM OUT.svg [--rate 60] [--seconds 10] [--model FILE --device gpu0] ...
 
-Calibrates the simulator on this machine, serves the embedded model (two instances at most, one thread each), sends requests
-at random times for some seconds, and looks at /metrics five times a second. The simulator replays the times at which they
-came. Prints the decisions of both and the percentiles of the time to the first token. Takes about a minute.
+Calibrates the simulator on this machine, serves a model (the embedded one on the CPU, with one thread each of two instances
+at most), sends requests at random times for some seconds, and looks at /metrics five times a second. The simulator replays
+the times at which they came. Prints the decisions of both and the percentiles of the time to the first token. Takes about a
+minute.
 """
 
 import argparse, json, os, re, subprocess, sys, tempfile, threading, time, urllib.request
@@ -12,12 +13,13 @@ import argparse, json, os, re, subprocess, sys, tempfile, threading, time, urlli
 POLICY = """
 server: {{ listen: "127.0.0.1:{port}" }}
 models:
-  - name: tidepool-3m
-    variants: [ {{ path: "embedded:tidepool-3m-f16.gguf" }} ]
-    context_tokens: 1024
+  - name: measured
+    variants: [ {{ path: "{model}" }} ]
+    context_tokens: {context}
     slots: {slots}
-    engine: {{ threads: 1 }}
-    scale: {{ max_instances: 2, target_queue_wait_ms: 200, scale_down_after_ms: 3000, idle_unload_after_ms: 20000 }}
+    devices: [ {device} ]
+    engine: {{ threads: {threads} }}
+    scale: {{ max_instances: {instances}, target_queue_wait_ms: {target}, scale_down_after_ms: 3000, idle_unload_after_ms: 20000 }}
 """
 
 
@@ -32,6 +34,15 @@ def watch(url, began, seen, stop):
         ready = sum(float(v) for v in re.findall(r'^modelpool_instances\{[^}]*state="ready"[^}]*\} ([0-9.]+)$', text, re.M))
         seen.append((time.time() - began, ready, metric(text, "modelpool_queue_depth")))
         time.sleep(0.2)
+
+
+def wait_for(url, server):
+    while server.poll() is None:
+        try:
+            return urllib.request.urlopen(url + "/health").read()
+        except OSError:
+            time.sleep(0.05)
+    raise SystemExit("the server ended; is the port free?")
 
 
 def percentile(values, percent):
@@ -64,24 +75,29 @@ def draw(path, panels, seconds):
 def main():
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("program"), parse.add_argument("out")
-    for name, value in (("--rate", 60), ("--seconds", 10), ("--prompt-tokens", 16), ("--max-tokens", 32), ("--slots", 8), ("--port", 8095)):
+    for name, value in (("--rate", 60), ("--seconds", 10), ("--prompt-tokens", 16), ("--max-tokens", 32), ("--slots", 8), ("--port", 8095),
+                        ("--context", 1024), ("--instances", 2), ("--threads", 1), ("--target", 200)):
         parse.add_argument(name, type=int, default=value)
+    parse.add_argument("--count-from", type=int, default=0, help="seconds whose requests are not counted: while the first instance loads")
+    parse.add_argument("--model", default="embedded:tidepool-3m-f16.gguf"), parse.add_argument("--device", default="host")
     parse.add_argument("--parallel", type=float, help="instances that compute at full speed at once, beside server and client")
     args = parse.parse_args()
     program, url, quiet = os.path.abspath(args.program), f"http://127.0.0.1:{args.port}", 25
+    on_gpu = args.device != "host"
+    model = args.model if args.model.startswith("embedded:") else os.path.abspath(args.model)
     with tempfile.TemporaryDirectory() as folder:
         place = lambda name: os.path.join(folder, name)
         with open(place("p.yaml"), "w") as file:
-            file.write(POLICY.format(port=args.port, slots=args.slots))
+            file.write(POLICY.format(**{**vars(args), "model": model}))
         run = lambda *words: subprocess.run([program, *words], check=True, stdout=subprocess.PIPE, cwd=folder).stdout
-        run("bench", "engine", "--policy", "p.yaml", "--calibrate", "machine.json", "--seconds", "2", "--cpu", "--request-seconds", "0.002")
+        run("bench", "engine", "--policy", "p.yaml", "--calibrate", "machine.json", "--seconds", "2", *(() if on_gpu else ("--cpu", "--request-seconds", "0.002")))
         if args.parallel:
             machine = [{**service, "parallel_instances": args.parallel} for service in json.load(open(place("machine.json")))]
             json.dump(machine, open(place("machine.json"), "w"))
         with open(place("log"), "w") as log:
             server = subprocess.Popen([program, "--policy", "p.yaml"], cwd=folder, stdout=subprocess.DEVNULL, stderr=log)
         try:
-            time.sleep(1.5)
+            wait_for(url, server)
             seen, stop, began = [], threading.Event(), time.time()
             watcher = threading.Thread(target=watch, args=(url, began, seen, stop))
             watcher.start()
@@ -91,11 +107,12 @@ def main():
             stop.set(), watcher.join()
         finally:
             server.terminate(), server.wait()
-        report = json.loads(run("simulate", "--policy", "p.yaml", "--machine", "machine.json", "--trace", "traffic.jsonl", "--tail-seconds", str(quiet), "--json"))
+        report = json.loads(run("simulate", "--policy", "p.yaml", "--machine", "machine.json", "--trace", "traffic.jsonl", "--tail-seconds", str(quiet), "--count-from", str(args.count_from), "--json"))
         rows = [json.loads(line) for line in open(place("traffic.jsonl"))]
         log = open(place("log")).read()
     offset = next((t for t, ready, waiting in seen if ready or waiting), 0.2) - 0.2
-    real = [row["ttft_ms"] / 1000 for row in rows]
+    first = min(row["timestamp"] for row in rows)
+    real = [row["ttft_ms"] / 1000 for row in rows if row["timestamp"] - first >= args.count_from]
     simulated = report["plans"][0]["ttft_seconds"]
     for percent in (50, 90, 99):
         one, other = percentile(real, percent), simulated[f"p{percent}"]

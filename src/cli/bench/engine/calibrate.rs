@@ -4,19 +4,20 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use super::answers::Questions;
 use super::arguments::EngineArguments;
 use super::calibration::{self, Known};
-use super::measure::DEPTH_VARIES;
+use super::measure::{Bench, DEPTH_VARIES};
 use super::plan::{self, Sizes};
 use super::subject::{Candidate, Subject};
 use super::{Work, figures, starts};
 use crate::cli::progress::Progress;
 use crate::engine::llama::LlamaLoader;
-use crate::engine::{ContextSpec, Loader as _};
+use crate::engine::{ContextSpec, Loader as _, Weights};
 use crate::policy::FlashAttention;
 use crate::sim::Service;
 use crate::units::DeviceSet;
@@ -91,6 +92,8 @@ fn calibrate(
     };
     let near = measure(&plan::calibration(sizes), depth, name)?;
     let deep = measure(&plan::calibration_deep(sizes), deep_depth, &format!("{name}, longer contexts"))?;
+    progress.say(|| "two instances at once".into());
+    let together = together(&weights, subject.spec, depth, arguments.seconds, stop)?;
     // Sequences grow while they are measured, by half of it on average.
     let held = |depth| f64::from(depth) + f64::from(DEPTH_VARIES.min(context_tokens - depth)) / 2.0;
     let known = Known {
@@ -98,12 +101,37 @@ fn calibrate(
         depth: held(depth),
         deep: &deep,
         deep_depth: held(deep_depth),
+        together: &together,
         starts: &starts,
         takes: *takes,
         narrow_tokens: narrow_tokens(subject),
         request_seconds: arguments.request_seconds.as_secs_f64(),
     };
     Ok(known.service())
+}
+
+/// Seconds of decode calls with all slots in two contexts at the same time; none if memory does not hold both.
+fn together<W: Weights>(
+    weights: &W,
+    spec: ContextSpec,
+    depth: u32,
+    time: Duration,
+    stop: &AtomicBool,
+) -> anyhow::Result<Vec<f64>> {
+    let (Ok(one), Ok(other)) = (weights.context(spec), weights.context(spec)) else { return Ok(Vec::new()) };
+    let tokens = weights.vocabulary().tokens();
+    let mut benches = [one, other].map(|context| Bench::new(context, tokens, time, stop));
+    let sequences = spec.slots;
+    let steps: Vec<_> = std::thread::scope(|scope| {
+        let begin = |bench| scope.spawn(move || Bench::decode(bench, sequences, depth));
+        let threads: Vec<_> = benches.iter_mut().map(begin).collect();
+        threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+    });
+    let mut seconds = Vec::new();
+    for steps in steps {
+        seconds.extend(steps.map_err(|_| anyhow::anyhow!("a measuring thread panicked"))??);
+    }
+    Ok(seconds)
 }
 
 /// llama.cpp's fused attention on the CPU takes parts of fewer tokens row by row (`ggml_compute_forward_flash_attn_ext`).

@@ -12,6 +12,9 @@ const DIGITS: usize = 4;
 /// However much of a step is taken for what sequences hold, so much of it is its own.
 const LEAST_OWN: f64 = 0.1;
 
+/// Two instances that do so much of what two machines would do have nothing in common that would run out.
+const SEPARATE: f64 = 1.8;
+
 /// What was measured of one variant.
 pub(super) struct Known<'a> {
     /// Prompts, decode steps, the choice of tokens.
@@ -22,6 +25,8 @@ pub(super) struct Known<'a> {
     pub deep: &'a Figures,
     /// How many.
     pub deep_depth: f64,
+    /// Seconds of such steps, which held as many as those of `figures`, while another instance did the same.
+    pub together: &'a [f64],
     pub starts: &'a Starts,
     pub takes: Takes,
     /// As [`Service::narrow_tokens`] has it.
@@ -48,20 +53,28 @@ impl Known<'_> {
             Some((row.prompt_tokens, rounded(seconds + choice)))
         });
         let prefill: Vec<(u32, f64)> = prefill.collect();
-        let (tokens, seconds) = *prefill.last()?;
+        let (tokens, prefilled) = *prefill.last()?;
         Some(Service {
-            prefill_tokens_per_second: rounded(f64::from(tokens) / seconds),
+            prefill_tokens_per_second: rounded(f64::from(tokens) / prefilled),
             prefill_seconds: prefill,
             decode_seconds: decode.collect(),
             context_token_seconds: rounded(each),
             narrow_tokens: self.narrow_tokens,
             request_seconds: self.request_seconds,
-            parallel_instances: None,
+            parallel_instances: self.parallel(seconds),
             load_seconds: rounded(median(&self.starts.load)?),
             instance_seconds: rounded(median(&self.starts.instance)?),
             worker_bytes: self.takes.worker,
             instance_bytes: self.takes.instance,
         })
+    }
+}
+
+impl Known<'_> {
+    /// How many instances compute at full speed, if one alone takes `alone` for a step: `None` if two hardly slow each other.
+    fn parallel(&self, alone: f64) -> Option<f64> {
+        let instances = 2.0 * alone / median(self.together)?;
+        (instances < SEPARATE).then(|| rounded(instances))
     }
 }
 
@@ -86,6 +99,7 @@ pub(super) fn text(services: &[(String, Service)]) -> String {
         "ms per 1000 tokens held",
         "load s",
         "instance s",
+        "at full speed",
         "worker",
         "instance",
     ]);
@@ -99,6 +113,7 @@ pub(super) fn text(services: &[(String, Service)]) -> String {
             figure(service.context_token_seconds * 1e6),
             figure(service.load_seconds),
             figure(service.instance_seconds),
+            service.parallel_instances.map_or_else(|| "each".to_owned(), figure),
             service.worker_bytes.to_string(),
             service.instance_bytes.to_string(),
         ]);
@@ -129,6 +144,7 @@ mod tests {
             depth: 100.0,
             deep,
             deep_depth: 600.0,
+            together: &[0.012, 0.02, 0.04],
             starts,
             takes,
             narrow_tokens: 64,
@@ -149,7 +165,7 @@ mod tests {
             context_token_seconds: 0.000_001,
             narrow_tokens: 64,
             request_seconds: 0.25,
-            parallel_instances: None,
+            parallel_instances: Some(1.2),
             load_seconds: 2.0,
             instance_seconds: 0.5,
             worker_bytes: ByteCount(7),
@@ -162,6 +178,17 @@ mod tests {
         assert_eq!(read[0], service);
         let text = text(&[("f16".into(), service)]);
         assert!(text.contains("10240") && text.contains("13.2"), "{text}");
+    }
+
+    #[test]
+    fn instances_that_hardly_slow_each_other_are_taken_for_separate() {
+        let starts = Starts { load: vec![1.0], instance: vec![1.0] };
+        let near = figures(&[(8, 0.012)]);
+        let parallel = |together: &[f64]| {
+            Known { together, ..known(&near, &near, &starts) }.service().unwrap().parallel_instances
+        };
+        assert_eq!((parallel(&[0.013]), parallel(&[])), (None, None));
+        assert_eq!((parallel(&[0.024]), parallel(&[0.03])), (Some(1.0), Some(0.8)));
     }
 
     #[test]
