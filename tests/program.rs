@@ -158,6 +158,53 @@ fn check_reports_every_fault_at_once_and_starts_nothing() {
 
 /// Paths in a policy are relative to its file, not to where the program runs.
 #[test]
+fn a_policy_that_is_made_is_valid_and_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = folder.path().join("models");
+    std::fs::create_dir(&models).unwrap();
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model");
+    for file in ["tidepool-3m-f16.gguf", "tidepool-3m-q8_0.gguf"] {
+        std::fs::copy(demo.join(file), models.join(file)).unwrap();
+    }
+    let made = run(folder.path(), &["init", "models", "--out", "my.yaml"]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let text = std::fs::read_to_string(folder.path().join("my.yaml")).unwrap();
+    assert!(text.contains("path: \"models/tidepool-3m-f16.gguf\""), "{text}");
+    check_failure(
+        &run(folder.path(), &["init", "models", "--out", "my.yaml"]),
+        1,
+        &["my.yaml", "File exists"],
+    );
+    check_failure(&run(folder.path(), &["init", "nothing-here"]), 1, &["nothing-here"]);
+    let valid = run(folder.path(), &["check", "my.yaml"]);
+    assert!(valid.status.success(), "{}", String::from_utf8_lossy(&valid.stderr));
+    let server = Serving::start(folder.path(), &["--policy", "my.yaml", "--listen", ANY_PORT]);
+    let answer = Command::new("curl").args(["-sf", &format!("{}/v1/models", server.url)]).output().unwrap();
+    let text = String::from_utf8_lossy(&answer.stdout);
+    assert!(answer.status.success() && text.contains("tidepool-3m"), "{text}");
+}
+
+#[test]
+fn editors_shells_and_man_are_told_what_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let printed = |arguments: &[&str]| {
+        let output = run(folder.path(), arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let schema: Value = serde_json::from_str(&printed(&["schema"])).unwrap();
+    assert_eq!(schema["required"], json!(["models"]));
+    for shell in ["bash", "zsh", "fish"] {
+        let completions = printed(&["completions", shell]);
+        assert!(completions.contains("simulate") && !completions.contains("quantize-one"), "{shell}");
+    }
+    let page = printed(&["man"]);
+    assert!(page.starts_with(".ie") && page.contains("modelpool"), "{page}");
+    assert!(printed(&["man", "simulate"]).contains("trace"));
+    check_failure(&run(folder.path(), &["man", "nothing"]), 1, &["there is no command \"nothing\""]);
+}
+
+#[test]
 fn a_key_that_is_made_opens_a_server_and_a_file_that_changes_is_followed() {
     let folder = tempfile::tempdir().unwrap();
     let keys = folder.path().join("keys.yaml");

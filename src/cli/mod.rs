@@ -2,8 +2,10 @@
 
 mod bench;
 mod check;
+mod init;
 mod keeper;
 mod key;
+mod manual;
 mod probe;
 mod progress;
 mod quantize;
@@ -57,6 +59,8 @@ enum Command {
         /// The policy to validate.
         file: PathBuf,
     },
+    /// Look at this machine and at the GGUF files of a folder, and write a policy that fits both.
+    Init(init::InitArguments),
     /// Make an API key for a server: prints the key, which is kept nowhere, and its entry for the file of keys.
     Key {
         /// What the key is called in the file, in metrics and in logs: 1 to 64 letters, digits and . _ -
@@ -75,6 +79,21 @@ enum Command {
     /// my-model-f16.gguf becomes my-model-q8_0.gguf. There a policy finds all of them with
     /// `variants: { auto: my-model-f16.gguf }`. Under its name a file is complete, or it is not there.
     Quantize(quantize::QuantizeArguments),
+    /// Print the JSON Schema of policies, with which editors complete and check them.
+    ///
+    /// Write it to a file, and name the file in the first line of a policy:
+    /// # yaml-language-server: $schema=policy.schema.json
+    Schema,
+    /// Print what a shell needs to complete this program's commands and options.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page of this program, or of one of its commands, in man's format.
+    Man {
+        /// The command [default: none, the program].
+        command: Option<String>,
+    },
     /// Make one variant for modelpool quantize, which starts this command by itself.
     #[command(hide = true)]
     QuantizeOne(quantize::QuantizeOneArguments),
@@ -126,10 +145,17 @@ pub fn main() -> ExitCode {
         None => serve::run(&arguments.serve),
         Some(Command::Serve(serve)) => serve::run(&serve),
         Some(Command::Check { file }) => check::run(&file),
+        Some(Command::Init(init)) => init::run(&init),
         Some(Command::Key { name }) => key::run(&name),
         Some(Command::Bench(bench)) => return exit_code(bench::run(&bench)),
         Some(Command::Simulate(simulate)) => return exit_code(simulate::run(&simulate)),
         Some(Command::Quantize(quantize)) => return exit_code(quantize::run(&quantize)),
+        Some(Command::Schema) => {
+            manual::schema();
+            Ok(())
+        }
+        Some(Command::Completions { shell }) => manual::completions(shell),
+        Some(Command::Man { command }) => manual::page(command.as_deref()),
         Some(Command::QuantizeOne(order)) => quantize::run_one(&order),
         Some(Command::Worker(worker)) => worker::run(&worker),
     };

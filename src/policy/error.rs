@@ -70,6 +70,23 @@ fn report(origin: &str, faults: &[Fault]) -> String {
 pub(super) struct Faults {
     found: Vec<Found>,
     lost: Vec<YamlPath>,
+    /// What was read where, if anybody wants to know.
+    kinds: Option<Vec<(YamlPath, Kind)>>,
+}
+
+/// What a key takes, as far as that is the same for all texts.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Kind {
+    /// A whole number.
+    Whole { default: u64, low: u64, high: u64 },
+    /// A number above `low`, or from there on, up to `high`.
+    Number { default: f64, low: f64, includes_low: bool, high: f64 },
+    /// An amount of memory.
+    Bytes { default: String, low: String, high: String },
+    /// One of these words.
+    Choice { default: Option<String>, words: Vec<String> },
+    /// `true` or `false`.
+    Flag { default: bool },
 }
 
 #[derive(Debug)]
@@ -81,6 +98,23 @@ struct Found {
 }
 
 impl Faults {
+    /// None yet; also remembers what each key takes.
+    pub fn describing() -> Self {
+        Self { kinds: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// What the keys take that were read.
+    pub fn kinds(&self) -> &[(YamlPath, Kind)] {
+        self.kinds.as_deref().unwrap_or_default()
+    }
+
+    /// Remembers what the key at a place takes, if anybody wants to know.
+    pub fn describe(&mut self, path: impl FnOnce() -> YamlPath, kind: impl FnOnce() -> Kind) {
+        if let Some(kinds) = &mut self.kinds {
+            kinds.push((path(), kind()));
+        }
+    }
+
     /// Notes a fault of the node at `path`.
     pub fn add(&mut self, path: YamlPath, message: impl Into<String>) {
         self.found.push(Found { path, position: None, message: message.into() });

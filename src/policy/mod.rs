@@ -7,13 +7,15 @@
 //!
 //! In reading order: `types` (what comes out), `error`, `path` (where a fault is), `spans` (text to line
 //! and column), `raw` (text to `RawPolicy`; the only user of `serde_yaml`), `suggest` (spelling),
-//! `section` (one key's type and range), `keys` (a file of API keys), `validate` (`RawPolicy` to [`Policy`]: defaults and rules).
+//! `section` (one key's type and range), `keys` (a file of API keys), `validate` (`RawPolicy` to [`Policy`]: defaults and rules),
+//! `schema` (what editors know of it).
 
 mod error;
 mod keys;
 mod path;
 mod raw;
 mod schedule;
+mod schema;
 mod section;
 mod spans;
 mod suggest;
@@ -33,6 +35,7 @@ use serde::de::DeserializeOwned;
 pub use error::{Fault, PolicyError};
 pub use keys::{ApiKeys, KeyHash, KeyPolicy, MAX_KEYS, is_key_name};
 pub use schedule::{InForce, Schedule};
+pub use schema::schema;
 pub use types::{
     CachePolicy, CachedRequests, ContextOverflow, DevicesPolicy, EnginePolicy, FlashAttention, Isolation,
     KvCacheType, MemoryLimit, ModelFile, ModelPolicy, Policy, PolicySource, Pooling, PrefixCachePolicy,

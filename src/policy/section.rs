@@ -7,7 +7,7 @@ use std::ops::{Bound, RangeBounds, RangeInclusive};
 
 use crate::units::ByteCount;
 
-use super::error::Faults;
+use super::error::{Faults, Kind};
 use super::path::YamlPath;
 use super::raw::Given;
 
@@ -23,6 +23,11 @@ pub(super) type Side = (&'static str, bool, Option<u64>);
 impl<'f> Section<'f> {
     pub fn new(at: YamlPath, faults: &'f mut Faults) -> Self {
         Self { at, faults }
+    }
+
+    fn describe(&mut self, key: &str, kind: impl FnOnce() -> Kind) {
+        let at = &self.at;
+        self.faults.describe(|| at.key(key), kind);
     }
 
     /// Notes that `given` at `key` is not what is `expected`.
@@ -50,6 +55,7 @@ impl<'f> Section<'f> {
         default: u64,
         range: RangeInclusive<u64>,
     ) -> Option<u64> {
+        self.describe(key, || Kind::Whole { default, low: *range.start(), high: *range.end() });
         let Some(given) = given else { return Some(default) };
         match given.whole() {
             Some(value) if range.contains(&value) => Some(value),
@@ -80,6 +86,12 @@ impl<'f> Section<'f> {
         default: f64,
         range: (Bound<f64>, Bound<f64>),
     ) -> Option<f64> {
+        if let (low, Bound::Included(high)) = range
+            && let Bound::Included(start) | Bound::Excluded(start) = low
+        {
+            let includes_low = matches!(low, Bound::Included(_));
+            self.describe(key, || Kind::Number { default, low: start, includes_low, high });
+        }
         let Some(given) = given else { return Some(default) };
         match given.number() {
             Some(value) if range.contains(&value) => Some(value),
@@ -106,6 +118,12 @@ impl<'f> Section<'f> {
         default: ByteCount,
         range: RangeInclusive<ByteCount>,
     ) -> Option<ByteCount> {
+        let text = |bytes: &ByteCount| bytes.to_string();
+        self.describe(key, || Kind::Bytes {
+            default: text(&default),
+            low: text(range.start()),
+            high: text(range.end()),
+        });
         let Some(given) = given else { return Some(default) };
         match amount(given) {
             Some(value) if range.contains(&value) => Some(value),
@@ -117,13 +135,20 @@ impl<'f> Section<'f> {
     }
 
     /// One of a few words; `choices` has each with its value.
-    pub fn choice<T: Copy>(
+    pub fn choice<T: Copy + PartialEq>(
         &mut self,
         key: &str,
         given: Option<&Given>,
         default: T,
         choices: &[(&str, T)],
     ) -> Option<T> {
+        self.describe(key, || {
+            let stands_for = |(_, value): &&(&str, T)| *value == default;
+            Kind::Choice {
+                default: choices.iter().find(stands_for).map(|(word, _)| (*word).to_owned()),
+                words: choices.iter().map(|(word, _)| (*word).to_owned()).collect(),
+            }
+        });
         let Some(given) = given else { return Some(default) };
         match choices.iter().find(|(word, _)| given.text() == Some(word)) {
             Some((_, value)) => Some(*value),
@@ -133,6 +158,7 @@ impl<'f> Section<'f> {
 
     /// `true` or `false`.
     pub fn flag(&mut self, key: &str, given: Option<&Given>, default: bool) -> Option<bool> {
+        self.describe(key, || Kind::Flag { default });
         let Some(given) = given else { return Some(default) };
         given.flag().or_else(|| self.refuse(key, "true or false", given))
     }

@@ -87,7 +87,6 @@ impl Spans {
     }
 
     /// Whether the text has a node at `path`.
-    #[cfg(test)]
     pub fn has(&self, path: &YamlPath) -> bool {
         let mut node = self.nodes.first();
         for step in path.steps() {

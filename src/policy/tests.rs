@@ -10,6 +10,7 @@ use crate::units::ByteCount;
 
 mod engine;
 mod schedule;
+mod schema;
 mod server;
 mod shipped;
 mod variants;

@@ -20,7 +20,7 @@ fn read(name: &str) -> String {
 }
 
 /// Every key that the room reads, as it names them itself when it meets one that it does not know.
-fn keys() -> Vec<YamlPath> {
+pub(super) fn keys() -> Vec<YamlPath> {
     let root = YamlPath::default();
     let model = root.key("models").index(0);
     let sections = [
@@ -56,17 +56,21 @@ fn fenced<'d>(document: &'d str, heading: &str, language: &str) -> &'d str {
     block.split_once("```").expect("the end of the block").0
 }
 
+/// Path and text of each policy that comes with the program.
+pub(super) fn policies() -> Vec<(PathBuf, String)> {
+    let entries = fs::read_dir(in_project("policies")).expect("the folder");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let policies = paths.filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    policies.map(|path| (path.clone(), fs::read_to_string(path).expect("text"))).collect()
+}
+
 #[test]
 fn every_shipped_policy_is_legal() {
-    let mut count = 0;
-    for entry in fs::read_dir(in_project("policies")).expect("the folder") {
-        let path = entry.expect("an entry").path();
-        if path.extension().is_some_and(|extension| extension == "yaml") {
-            Policy::from_file(&path).unwrap_or_else(|error| panic!("{error}"));
-            count += 1;
-        }
+    let policies = policies();
+    for (path, _) in &policies {
+        Policy::from_file(path).unwrap_or_else(|error| panic!("{error}"));
     }
-    assert!(count >= 3, "{count}");
+    assert!(policies.len() >= 3, "{}", policies.len());
 }
 
 #[test]
