@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::admin::{self, Admin};
-use super::error::ErrorBody;
+use super::dialect::ErrorBody;
 use super::request::{self, Native, Shape};
 use super::routes::{self, Endpoint};
 use super::{embeddings, rerank, tokens};
@@ -107,6 +107,13 @@ fn operation(endpoint: Endpoint, generator: &mut SchemaGenerator) -> Operation {
                 Shape::Completion => "The continuation of a text.",
             };
             Operation { answers: &[JSON, EVENTS], ..post(summary, request::schema(shape, generator)) }
+        }
+        Endpoint::Messages => Operation {
+            answers: &[JSON, EVENTS],
+            ..post("The assistant's next message, in Anthropic's shape.", request::messages_schema(generator))
+        },
+        Endpoint::CountTokens => {
+            post("How many tokens such a request's prompt has.", request::messages_schema(generator))
         }
         Endpoint::Native(path) => {
             let summary = match path {
@@ -222,7 +229,15 @@ mod tests {
             let name = field.split('.').next().unwrap();
             assert!(known.iter().any(|known| known == name), "{field} is documented, and no field");
         }
-        for path in ["/v1/embeddings", "/v1/rerank", "/tokenize", "/detokenize", "/completion", "/infill"] {
+        for path in [
+            "/v1/embeddings",
+            "/v1/messages",
+            "/v1/rerank",
+            "/tokenize",
+            "/detokenize",
+            "/completion",
+            "/infill",
+        ] {
             for field in body(path) {
                 assert!(
                     manual.contains(&format!("`{field}`")) || manual.contains(&format!("\"{field}\"")),
