@@ -366,3 +366,21 @@ async fn a_stream_that_breaks_ends_with_an_error() {
     assert!(types(&events).contains(&"content_block_delta"), "{events:?}");
     assert!(!types(&events).contains(&"message_stop"), "{events:?}");
 }
+
+#[tokio::test]
+async fn what_is_refused_after_a_wait_is_told_in_each_apis_own_event() {
+    let rest = "  slots: 1\n  scale: { max_instances: 1 }\n  queue: { timeout_ms: 1500 }";
+    let (world, controls) = World::fake(rest).await;
+    controls.decode_micros.store(300_000, Ordering::Relaxed);
+    let running = world.post(MESSAGES, &body(&world, &json!({ "stream": true }))).await;
+    assert_eq!(running.status(), 200);
+    let (messages, responses) =
+        tokio::join!(async { events(&world, MESSAGES, &body(&world, &json!({}))).await }, async {
+            events(&world, "/v1/responses", &json!({ "model": world.model, "input": "hi", "temperature": 0 }))
+                .await
+        },);
+    let [refused] = messages.as_slice() else { panic!("{messages:?}") };
+    assert_eq!((&refused["type"], &refused["error"]["type"]), (&json!("error"), &json!("overloaded_error")));
+    let [refused] = responses.as_slice() else { panic!("{responses:?}") };
+    assert_eq!((&refused["code"], &refused["sequence_number"]), (&json!("queue_timeout"), &json!(0)));
+}

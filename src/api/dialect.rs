@@ -23,6 +23,8 @@ pub struct Dialect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ErrorShape {
     OpenAi,
+    /// OpenAI's for answers, but with an event of its own in streams.
+    Responses,
     Anthropic,
 }
 
@@ -35,6 +37,9 @@ impl Dialect {
     pub const COMPLETION: Self = Self { prompt: "prompt", ..Self::PLAIN };
     /// Gaps in a text.
     pub const INFILL: Self = Self { prompt: "input_prefix", ..Self::PLAIN };
+    /// OpenAI's Responses.
+    pub const RESPONSES: Self =
+        Self { shape: ErrorShape::Responses, prompt: "input", schema: Some("text.format.schema") };
     /// Anthropic's Messages.
     pub const MESSAGES: Self = Self {
         shape: ErrorShape::Anthropic,
@@ -68,12 +73,20 @@ impl Dialect {
         json!(self.openai(error))
     }
 
-    /// An error as an event: the last one of its stream.
+    /// An error as an event: the last one of its stream, which has had `events` before, where they are counted.
     #[must_use]
-    pub fn frame(self, error: &ApiError) -> Bytes {
+    pub fn frame(self, error: &ApiError, events: u64) -> Bytes {
         match self.shape {
             ErrorShape::OpenAi => data(&self.openai(error)),
             ErrorShape::Anthropic => event("error", &self.anthropic(error)),
+            ErrorShape::Responses => {
+                let body = self.openai(error);
+                let ErrorDetail { message, param, code, .. } = &body.error;
+                // As it is documented, and, in `error`, as it comes from OpenAI: clients raise that by themselves.
+                let fields = json!({ "type": "error", "code": code, "message": message, "param": param,
+                    "sequence_number": events, "error": body.error });
+                event("error", &fields)
+            }
         }
     }
 
@@ -163,9 +176,11 @@ mod tests {
     #[test]
     fn fields_have_the_names_of_the_api_that_was_asked() {
         let empty = ApiError::from(GenerationError::PromptEmpty);
-        for (dialect, prompt, schema) in
-            [(Dialect::CHAT, "messages", "json_schema"), (Dialect::COMPLETION, "prompt", "json_schema")]
-        {
+        for (dialect, prompt, schema) in [
+            (Dialect::CHAT, "messages", "json_schema"),
+            (Dialect::COMPLETION, "prompt", "json_schema"),
+            (Dialect::RESPONSES, "input", "text.format.schema"),
+        ] {
             assert_eq!(dialect.body(&empty, "r")["error"]["param"], prompt);
             assert_eq!(dialect.body(&grammar(), "r")["error"]["param"], schema);
         }
@@ -197,9 +212,12 @@ mod tests {
     #[test]
     fn streams_end_with_the_event_that_clients_know() {
         let error = ApiError::from(GenerationError::Stopped);
-        let frame = |dialect: Dialect| String::from_utf8(dialect.frame(&error).to_vec()).unwrap();
+        let frame = |dialect: Dialect| String::from_utf8(dialect.frame(&error, 7).to_vec()).unwrap();
         assert!(frame(Dialect::CHAT).starts_with("data: {\"error\":{\"message\":"));
         let start = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",";
         assert!(frame(Dialect::MESSAGES).starts_with(start), "{}", frame(Dialect::MESSAGES));
+        let responses = frame(Dialect::RESPONSES);
+        assert!(responses.starts_with("event: error\ndata: {\"type\":\"error\",\"code\":\"shutting_down\""));
+        assert!(responses.contains("\"sequence_number\":7,\"error\":{\"message\":"), "{responses}");
     }
 }

@@ -26,6 +26,7 @@ mod props;
 mod request;
 mod rerank;
 mod response;
+mod responses;
 mod routes;
 mod start;
 mod stream;
@@ -169,6 +170,7 @@ impl Api {
             Endpoint::Model => self.model(&found.parameter, visit),
             Endpoint::Metrics => Ok(self.render_metrics()),
             Endpoint::OpenApi => Ok(warp::reply::json(&openapi::document()).into_response()),
+            Endpoint::Responses => self.responses(&self.read(body).await?, visit).await,
             Endpoint::Messages => self.messages(&self.read(body).await?, visit).await,
             Endpoint::CountTokens => self.count_tokens(&self.read(body).await?, visit).await,
             Endpoint::Embed => self.embed(&self.read(body).await?, visit).await,

@@ -108,6 +108,10 @@ fn operation(endpoint: Endpoint, generator: &mut SchemaGenerator) -> Operation {
             };
             Operation { answers: &[JSON, EVENTS], ..post(summary, request::schema(shape, generator)) }
         }
+        Endpoint::Responses => Operation {
+            answers: &[JSON, EVENTS],
+            ..post("An answer to items, which is not kept.", request::responses_schema(generator))
+        },
         Endpoint::Messages => Operation {
             answers: &[JSON, EVENTS],
             ..post("The assistant's next message, in Anthropic's shape.", request::messages_schema(generator))
@@ -233,6 +237,7 @@ mod tests {
             "/v1/embeddings",
             "/v1/messages",
             "/v1/rerank",
+            "/v1/responses",
             "/tokenize",
             "/detokenize",
             "/completion",

@@ -83,7 +83,7 @@ impl PatientStream {
                     Ok(stream) => self.state = State::Goes(stream),
                     Err(error) => {
                         tracing::debug!(model = %self.subject.source.model(), %error, "refused after a wait");
-                        self.last.push_back(self.dialect.frame(&error));
+                        self.last.push_back(self.dialect.frame(&error, 0));
                         self.state = State::Ended;
                     }
                 },

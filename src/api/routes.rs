@@ -28,6 +28,7 @@ pub(super) enum Endpoint {
     Generate(Shape),
     Messages,
     CountTokens,
+    Responses,
     Native(Native),
     Props,
     Slots,
@@ -52,6 +53,7 @@ impl Endpoint {
             Self::Native(path) => path.dialect(),
             Self::ApplyTemplate => Dialect::CHAT,
             Self::Messages | Self::CountTokens => Dialect::MESSAGES,
+            Self::Responses => Dialect::RESPONSES,
             _ => Dialect::PLAIN,
         }
     }
@@ -70,7 +72,7 @@ const fn route(method: &'static str, pattern: &'static str, endpoint: Endpoint) 
 }
 
 /// All paths with their methods. The patterns are also the labels of metrics.
-const ROUTES: [Route; 28] = [
+const ROUTES: [Route; 29] = [
     route("GET", "/health", Endpoint::Health),
     route("GET", "/metrics", Endpoint::Metrics),
     route("GET", "/openapi.json", Endpoint::OpenApi),
@@ -78,6 +80,7 @@ const ROUTES: [Route; 28] = [
     route("GET", "/v1/models/{id}", Endpoint::Model),
     route("POST", "/v1/chat/completions", Endpoint::Generate(Shape::Chat)),
     route("POST", "/v1/completions", Endpoint::Generate(Shape::Completion)),
+    route("POST", "/v1/responses", Endpoint::Responses),
     route("POST", "/v1/messages", Endpoint::Messages),
     route("POST", "/v1/messages/count_tokens", Endpoint::CountTokens),
     route("POST", "/v1/embeddings", Endpoint::Embed),

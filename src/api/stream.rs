@@ -217,6 +217,6 @@ impl Writer for ChunkWriter {
     }
 
     fn fail(&mut self, error: &ApiError, out: &mut Outbox) {
-        out.frame(self.dialect.frame(error));
+        out.frame(self.dialect.frame(error, 0));
     }
 }

@@ -176,7 +176,7 @@ impl Writer for MessageWriter {
     }
 
     fn fail(&mut self, error: &ApiError, out: &mut Outbox) {
-        out.frame(Dialect::MESSAGES.frame(error));
+        out.frame(Dialect::MESSAGES.frame(error, 0));
     }
 }
 

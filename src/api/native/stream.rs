@@ -85,6 +85,6 @@ impl Writer for NativeWriter {
     fn finish(&mut self, _: &mut Outbox) {}
 
     fn fail(&mut self, error: &ApiError, out: &mut Outbox) {
-        out.frame(self.dialect.frame(error));
+        out.frame(self.dialect.frame(error, 0));
     }
 }

@@ -160,6 +160,13 @@ pub(super) fn effort(
     Ok(())
 }
 
+/// Tells templates of several families whether the model shall think, unless the client told them by itself.
+pub(super) fn thinking(thinks: bool, variables: &mut Map<String, Value>) {
+    for name in ["enable_thinking", "thinking"] {
+        variables.entry(name).or_insert_with(|| thinks.into());
+    }
+}
+
 /// The most bytes of the word for an effort.
 const MAX_EFFORT_BYTES: usize = 32;
 

@@ -6,10 +6,11 @@
 //!
 //! In reading order: `prompts`; `chat` with `messages` and `tools`; `sampling` and `bias`, `output`, `grammar` with its
 //! bounds in `gbnf` and `schema`, `unsupported`, and `range` for single values. Other APIs: `native`; `turn` with
-//! `transcript` for those that give one answer to a conversation, `anthropic`.
+//! `transcript` and `blocks` for those that give one answer to a conversation, which are `anthropic` and `responses`.
 
 mod anthropic;
 mod bias;
+mod blocks;
 mod chat;
 mod gbnf;
 mod grammar;
@@ -18,6 +19,7 @@ mod native;
 mod output;
 mod prompts;
 mod range;
+mod responses;
 mod sampling;
 mod schema;
 mod target;
@@ -51,6 +53,7 @@ pub use native::{Native, NativeJob, read as read_native, schema as native_schema
 use output::{Output, RawOutput};
 use prompts::RawCompletion;
 use range::shorten;
+pub use responses::{Echo, read as read_responses, schema as responses_schema};
 use sampling::RawSampling;
 pub use target::Target;
 pub use turn::Turn;

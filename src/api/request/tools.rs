@@ -38,6 +38,8 @@ pub(super) struct ToolFields {
 impl ToolFields {
     /// `{"type":"function","function":{"name":…,"parameters":…}}`
     pub const CHAT: Self = Self { function: ".function", schema: "parameters" };
+    /// `{"type":"function","name":…,"parameters":…}`
+    pub const RESPONSES: Self = Self { function: "", schema: "parameters" };
     /// `{"name":…,"input_schema":…}`
     pub const MESSAGES: Self = Self { function: "", schema: "input_schema" };
 
@@ -183,7 +185,7 @@ pub(super) fn read(object: &Map<String, Value>) -> Result<Tools, ApiError> {
         }
     })?;
     let choice = read_choice(object.get("tool_choice"), &list)?;
-    Ok(Tools { list, choice, several: several(object)?, fields: ToolFields::CHAT })
+    Ok(Tools { list, choice, several: several(object.get("parallel_tool_calls"))?, fields: ToolFields::CHAT })
 }
 
 /// The fields of a tool that is a function, by its type.
@@ -200,8 +202,8 @@ pub(super) fn function_tool(index: usize, tool: &Value) -> Result<&Map<String, V
 }
 
 /// `parallel_tool_calls`, as both of OpenAI's APIs have it.
-pub(super) fn several(object: &Map<String, Value>) -> Result<Option<bool>, ApiError> {
-    match object.get("parallel_tool_calls") {
+pub(super) fn several(field: Option<&Value>) -> Result<Option<bool>, ApiError> {
+    match field {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Bool(several)) => Ok(Some(*several)),
         Some(other) => Err(out_of_range("parallel_tool_calls", "true or false", shorten(&other.to_string()))),

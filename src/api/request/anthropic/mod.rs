@@ -208,8 +208,7 @@ impl RawChoice {
 }
 
 impl RawThinking {
-    /// Tells the template whether the model shall think, in the words of several families; where the model may decide, it
-    /// hears nothing. What the client gave as `chat_template_kwargs` counts more.
+    /// Tells the template whether the model shall think; where the model may decide, it hears nothing.
     fn tell(&self, variables: &mut Map<String, Value>) -> Result<(), ApiError> {
         let thinks = match (self.r#type.as_str(), self.budget_tokens) {
             ("adaptive" | "between_tools", _) => return Ok(()),
@@ -227,9 +226,7 @@ impl RawThinking {
                 return Err(out_of_range("thinking.type", "enabled, disabled or adaptive", got));
             }
         };
-        for name in ["enable_thinking", "thinking"] {
-            variables.entry(name).or_insert_with(|| thinks.into());
-        }
+        chat::thinking(thinks, variables);
         Ok(())
     }
 }
