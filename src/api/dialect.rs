@@ -66,9 +66,7 @@ impl Dialect {
     #[must_use]
     pub fn body(self, error: &ApiError, id: &str) -> Value {
         if self.is_anthropic() {
-            let mut body = self.anthropic(error);
-            body["request_id"] = id.into();
-            return body;
+            return json!(self.anthropic(error, Some(id)));
         }
         json!(self.openai(error))
     }
@@ -78,7 +76,7 @@ impl Dialect {
     pub fn frame(self, error: &ApiError, events: u64) -> Bytes {
         match self.shape {
             ErrorShape::OpenAi => data(&self.openai(error)),
-            ErrorShape::Anthropic => event("error", &self.anthropic(error)),
+            ErrorShape::Anthropic => event("error", &self.anthropic(error, None)),
             ErrorShape::Responses => {
                 let body = self.openai(error);
                 let ErrorDetail { message, param, code, .. } = &body.error;
@@ -101,7 +99,7 @@ impl Dialect {
         ErrorBody { error: ErrorDetail { message: error.to_string(), kind, param, code } }
     }
 
-    fn anthropic(self, error: &ApiError) -> Value {
+    fn anthropic(self, error: &ApiError, id: Option<&str>) -> AnthropicErrorBody {
         let (status, _) = error.status();
         let kind = match status {
             StatusCode::UNAUTHORIZED => "authentication_error",
@@ -122,7 +120,8 @@ impl Dialect {
                 None => format!("{param}: {message}"),
             };
         }
-        json!({ "type": "error", "error": { "type": kind, "message": message } })
+        let error = AnthropicErrorDetail { kind, message };
+        AnthropicErrorBody { kind: "error", error, request_id: id.map(ToOwned::to_owned) }
     }
 }
 
@@ -162,6 +161,25 @@ struct ErrorDetail {
     kind: &'static str,
     param: Option<String>,
     code: &'static str,
+}
+
+/// `{"type":"error","error":{…},"request_id":…}`
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(rename = "MessagesError")]
+pub struct AnthropicErrorBody {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    error: AnthropicErrorDetail,
+    /// Not in streams.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+}
+
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+struct AnthropicErrorDetail {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    message: String,
 }
 
 #[cfg(test)]

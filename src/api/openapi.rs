@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::admin::{self, Admin};
-use super::dialect::ErrorBody;
+use super::dialect::{AnthropicErrorBody, ErrorBody};
 use super::request::{self, Native, Shape};
 use super::routes::{self, Endpoint};
 use super::{embeddings, rerank, tokens};
@@ -34,12 +34,14 @@ pub(super) fn document() -> Value {
     let settings = SchemaSettings::draft2020_12();
     let mut generator =
         settings.with(|settings| settings.definitions_path = "/components/schemas".into()).into_generator();
-    let error = generator.subschema_for::<ErrorBody>();
+    let (error, anthropic) =
+        (generator.subschema_for::<ErrorBody>(), generator.subschema_for::<AnthropicErrorBody>());
     let mut paths: Map<String, Value> = Map::new();
     for (method, pattern, endpoint) in routes::all() {
         let operation = operation(endpoint, &mut generator);
         let methods = paths.entry(pattern).or_insert_with(|| json!({}));
-        methods[method.to_ascii_lowercase()] = describe(method, pattern, operation, &error);
+        let error = if endpoint.dialect().is_anthropic() { &anthropic } else { &error };
+        methods[method.to_ascii_lowercase()] = describe(method, pattern, operation, error);
     }
     json!({
         "openapi": "3.1.0",
