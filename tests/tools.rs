@@ -4,19 +4,12 @@
 
 mod common;
 
-use std::fs;
-use std::path::Path;
-
+use common::hermes::hermes;
 use common::{World, stream};
-use modelpool::policy::Policy;
 use serde_json::{Value, json};
 
 const CHAT: &str = "/v1/chat/completions";
 const ONE_INSTANCE: &str = "  scale: {max_instances: 1}";
-
-/// Knows tools, calls and thoughts in the way of Qwen 3.
-const HERMES: &str = "{{tools|tojson}}{%for m in messages%}{{m.role}}\n{{m.content}}{%for c in m.tool_calls%}<tool_call>\
-                      {{c.function|tojson}}{%endfor%}\n{%endfor%}assistant\n{#</think>#}";
 
 fn tools() -> Value {
     let weather = json!({
@@ -37,24 +30,6 @@ fn tools() -> Value {
         { "type": "function", "function": { "name": "weather", "description": "Weather in a city", "parameters": weather } },
         { "type": "function", "function": { "name": "add", "description": "Adds numbers", "parameters": add } },
     ])
-}
-
-/// The demo model with another template, which takes the old one's place in the file.
-async fn with_template(folder: &Path, template: &str) -> World {
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model/tidepool-3m-f16.gguf");
-    let mut bytes = fs::read(demo).unwrap();
-    let header = String::from_utf8_lossy(&bytes[..1 << 17]).into_owned();
-    let start = header.find("{% for message").expect("a template");
-    let end = start + header[start..].find("{% endif %}").unwrap() + "{% endif %}".len();
-    let old = header.as_bytes()[start..end].to_vec();
-    let at = bytes.windows(old.len()).position(|window| window == old).unwrap();
-    assert!(template.len() <= old.len(), "{} bytes do not fit into {}", template.len(), old.len());
-    let padded = format!("{template:<width$}", width = old.len());
-    bytes[at..at + old.len()].copy_from_slice(padded.as_bytes());
-    fs::write(folder.join("model.gguf"), bytes).unwrap();
-    let text = "server: { listen: \"127.0.0.1:0\", drain_timeout_ms: 20000 }\n\
-                models: [{ name: hermes, context_tokens: 1024, variants: [{ path: model.gguf }], scale: { max_instances: 1 } }]";
-    World::serve(&Policy::parse(text, "the test's policy", folder).unwrap(), "").await
 }
 
 /// A chat with the tools, answered.
@@ -155,7 +130,7 @@ async fn a_call_that_is_cut_off_says_so() {
 #[tokio::test]
 async fn several_calls_come_where_several_are_wanted() {
     let folder = tempfile::tempdir().unwrap();
-    let world = with_template(folder.path(), HERMES).await;
+    let world = hermes(folder.path()).await;
     let fields = json!({ "tool_choice": "required", "parallel_tool_calls": true, "temperature": 1.5, "max_tokens": 700 });
     let mut most = 0;
     for seed in 0..8 {
@@ -175,7 +150,7 @@ async fn several_calls_come_where_several_are_wanted() {
 #[tokio::test]
 async fn a_model_calls_in_the_way_of_its_family_and_may_think_before() {
     let folder = tempfile::tempdir().unwrap();
-    let world = with_template(folder.path(), HERMES).await;
+    let world = hermes(folder.path()).await;
     let said = |grammar: &str, more: Value| {
         let mut body =
             world.chat("Hi", &json!({ "grammar": format!("root ::= {grammar}"), "temperature": 0 }));

@@ -56,13 +56,17 @@ pub enum End {
 pub struct Reader {
     /// `None` where text is all that there is.
     parser: Option<AnswerParser>,
+    /// Tokens whose text became thoughts.
+    thought_tokens: u32,
+    /// Tokens whose text may still become anything.
+    held_tokens: u32,
 }
 
 impl Reader {
     /// Reads one choice; the parser has read nothing yet.
     #[must_use]
     pub fn new(parser: Option<AnswerParser>) -> Self {
-        Self { parser }
+        Self { parser, thought_tokens: 0, held_tokens: 0 }
     }
 
     /// The parts that an event adds.
@@ -75,6 +79,7 @@ impl Reader {
             Event::Started { .. } | Event::Cached { .. } | Event::Embedding(_) => Ok(Vec::new()),
             Event::Token { text, logprobs, .. } => {
                 let mut parts = self.text(text);
+                self.count(&parts);
                 // Text can be held back while its token has figures to tell.
                 match (logprobs, parts.first_mut()) {
                     (None, _) => {}
@@ -98,6 +103,24 @@ impl Reader {
                 Ok(parts)
             }
             Event::Failed(error) => Err(error.into()),
+        }
+    }
+
+    /// How many tokens were thoughts, as far as that is certain. Tokens whose text was held back count as what it became.
+    #[must_use]
+    pub const fn thought_tokens(&self) -> u32 {
+        self.thought_tokens
+    }
+
+    /// One more token came, and made this certain.
+    fn count(&mut self, parts: &[Part]) {
+        self.held_tokens = self.held_tokens.saturating_add(1);
+        let thinks = matches!(parts.last(), Some(Part::Thought(_)));
+        if thinks {
+            self.thought_tokens = self.thought_tokens.saturating_add(self.held_tokens);
+        }
+        if !parts.is_empty() {
+            self.held_tokens = 0;
         }
     }
 

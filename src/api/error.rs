@@ -1,14 +1,13 @@
-//! The errors that clients see: OpenAI's shape, the right status, and the field at fault.
+//! The errors that clients see: what they say, the right status, and the field at fault. Their shape: `dialect`.
 
 use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use schemars::JsonSchema;
-use serde::Serialize;
 use warp::reply::{Reply, Response};
 
 use super::auth::{BadKey, Forbidden};
+use super::dialect::Dialect;
 use crate::admission::{AskError, RESTART_TIME, Rejection};
 use crate::chat::ChatError;
 use crate::generation::GenerationError;
@@ -93,6 +92,9 @@ pub enum ApiError {
     /// The engine gave up.
     #[error(transparent)]
     Generation(#[from] GenerationError),
+    /// A conversation has no prompt.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
     /// The engine gave up one of several texts.
     #[error("{field}: {error}")]
     Text {
@@ -129,7 +131,7 @@ impl ApiError {
     #[must_use]
     pub const fn status(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid_request"),
+            Self::Invalid { .. } | Self::Chat(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
             Self::UnknownModel { .. } => (StatusCode::NOT_FOUND, "model_not_found"),
             Self::BrokenModel { .. } => (StatusCode::SERVICE_UNAVAILABLE, "model_broken"),
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
@@ -182,7 +184,7 @@ impl ApiError {
     }
 
     /// The field at fault. `prompt_field` is what the client's endpoint calls its prompt.
-    fn param<'a>(&'a self, prompt_field: &'a str) -> Option<&'a str> {
+    pub fn param<'a>(&'a self, prompt_field: &'a str) -> Option<&'a str> {
         match self {
             Self::Text { field, .. } | Self::Generation(GenerationError::Grammar { field, .. }) => {
                 Some(field)
@@ -193,6 +195,7 @@ impl ApiError {
                 Some(place)
             }
             Self::Invalid { param, .. } => param.as_deref(),
+            Self::Chat(_) => Some(prompt_field),
             Self::UnknownModel { .. }
             | Self::BrokenModel { .. }
             | Self::Forbidden(Forbidden::Model { .. })
@@ -202,24 +205,17 @@ impl ApiError {
         }
     }
 
-    /// The error as a JSON body, also sent as the last event of a stream that breaks.
+    /// Whether a grammar or schema is at fault in an engine's eyes.
     #[must_use]
-    pub fn body(&self, prompt_field: &str) -> ErrorBody {
-        let (status, code) = self.status();
-        let kind = match status {
-            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
-            status if status.is_client_error() => "invalid_request_error",
-            _ => "server_error",
-        };
-        let param = self.param(prompt_field).map(ToOwned::to_owned);
-        ErrorBody { error: ErrorDetail { message: self.to_string(), kind, param, code } }
+    pub const fn is_about_a_grammar(&self) -> bool {
+        matches!(self, Self::Generation(GenerationError::Grammar { .. }))
     }
 
-    /// The error as a response.
+    /// The error as a response to the request `id`.
     #[must_use]
-    pub fn response(&self, prompt_field: &str) -> Response {
+    pub fn response(&self, dialect: Dialect, id: &str) -> Response {
         let (status, _) = self.status();
-        let reply = warp::reply::json(&self.body(prompt_field));
+        let reply = warp::reply::json(&dialect.body(self, id));
         let mut response = warp::reply::with_status(reply, status).into_response();
         let headers = response.headers_mut();
         let retry_after = match self {
@@ -251,26 +247,4 @@ impl From<AskError> for ApiError {
             AskError::Failed(error) => error.into(),
         }
     }
-}
-
-impl From<ChatError> for ApiError {
-    fn from(error: ChatError) -> Self {
-        Self::invalid("messages", error.to_string())
-    }
-}
-
-/// `{"error": {…}}`
-#[derive(Clone, Debug, JsonSchema, Serialize)]
-#[schemars(rename = "Error")]
-pub struct ErrorBody {
-    error: ErrorDetail,
-}
-
-#[derive(Clone, Debug, JsonSchema, Serialize)]
-struct ErrorDetail {
-    message: String,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    param: Option<String>,
-    code: &'static str,
 }

@@ -72,11 +72,7 @@ impl<'a> Logprobs<'a> {
     /// The next tokens of an answer in the shape of an endpoint. `offset` is where the answer's text is.
     pub fn new(shape: Shape, tokens: &'a [TokenLogprobs], offset: &mut Offset) -> Self {
         if shape == Shape::Chat {
-            let content = tokens.iter().map(|token| ChatToken {
-                chosen: (&token.chosen).into(),
-                top_logprobs: token.top.iter().map(Into::into).collect(),
-            });
-            return Self::Chat { content: content.collect() };
+            return Self::Chat { content: self::tokens(tokens) };
         }
         Self::Completion {
             tokens: tokens.iter().map(|token| text(&token.chosen)).collect(),
@@ -85,6 +81,15 @@ impl<'a> Logprobs<'a> {
             text_offset: tokens.iter().map(|token| offset.pass(&token.chosen)).collect(),
         }
     }
+}
+
+/// An object for each token, as chats and Responses have it.
+pub fn tokens(tokens: &[TokenLogprobs]) -> Vec<ChatToken<'_>> {
+    let tokens = tokens.iter().map(|token| ChatToken {
+        chosen: (&token.chosen).into(),
+        top_logprobs: token.top.iter().map(Into::into).collect(),
+    });
+    tokens.collect()
 }
 
 /// Several tokens can have the same text, above all parts of characters: the likeliest counts.

@@ -5,11 +5,14 @@
 
 mod admin;
 mod answer;
+mod anthropic;
 mod auth;
 mod body;
 mod choices;
 mod connections;
+mod converse;
 mod cors;
+mod dialect;
 mod embeddings;
 mod error;
 mod headers;
@@ -23,6 +26,7 @@ mod props;
 mod request;
 mod rerank;
 mod response;
+mod responses;
 mod routes;
 mod start;
 mod stream;
@@ -60,10 +64,12 @@ use request::{Job, Shape, Target};
 use response::Heading;
 use routes::{Endpoint, Found};
 use start::Start;
-use stream::EventStream;
+use stream::{ChunkWriter, EventStream};
 use timings::Timings;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What Anthropic's clients look for.
+const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const INSTANCE: HeaderName = HeaderName::from_static("x-modelpool-instance");
 const VARIANT: HeaderName = HeaderName::from_static("x-modelpool-variant");
 const CACHE: HeaderName = HeaderName::from_static("x-modelpool-cache");
@@ -116,13 +122,8 @@ impl Api {
         let arrived = Instant::now();
         let id = request_id(headers);
         let mut visit = Visit { arrived, id: &id, headers, key: None };
-        let route = routes::find(method, path);
-        let prompt_field = match &route {
-            Ok(Found { endpoint: Endpoint::Generate(shape), .. }) => shape.prompt_field(),
-            Ok(Found { endpoint: Endpoint::Native(path), .. }) => path.prompt_field(),
-            _ => "",
-        };
-        let answer = match route {
+        let dialect = routes::dialect(path);
+        let answer = match routes::find(method, path) {
             Ok(found) => match self.caller(found.endpoint.access(&self.policy), headers) {
                 Ok(key) => {
                     visit.key = key;
@@ -134,7 +135,7 @@ impl Api {
         };
         let mut response = answer.unwrap_or_else(|error| {
             tracing::debug!(request = ?id, path, %error, "refused");
-            error.response(prompt_field)
+            error.response(dialect, id.to_str().unwrap_or_default())
         });
         // Only known paths become labels: clients can choose others freely.
         let label = routes::pattern(path).unwrap_or("other");
@@ -144,6 +145,9 @@ impl Api {
             headers::tell_limits(response.headers_mut(), key.standing());
         }
         headers::tell_time(response.headers_mut(), arrived.elapsed());
+        if dialect.is_anthropic() {
+            response.headers_mut().insert(ANTHROPIC_REQUEST_ID, id.clone());
+        }
         response.headers_mut().insert(REQUEST_ID, id);
         response
     }
@@ -166,6 +170,9 @@ impl Api {
             Endpoint::Model => self.model(&found.parameter, visit),
             Endpoint::Metrics => Ok(self.render_metrics()),
             Endpoint::OpenApi => Ok(warp::reply::json(&openapi::document()).into_response()),
+            Endpoint::Responses => self.responses(&self.read(body).await?, visit).await,
+            Endpoint::Messages => self.messages(&self.read(body).await?, visit).await,
+            Endpoint::CountTokens => self.count_tokens(&self.read(body).await?, visit).await,
             Endpoint::Embed => self.embed(&self.read(body).await?, visit).await,
             Endpoint::Rerank => self.rerank(&self.read(body).await?, visit).await,
             Endpoint::Tokenize => self.tokenize(&self.read(body).await?, target, visit).await,
@@ -229,16 +236,13 @@ impl Api {
         let timeout = headers::timeout(job.timeout, job.stream, visit.headers)?;
         let arrival = self.terms(visit.arrive(model, auth::tokens(job.requests()), timeout)?, job.stream);
         let echoes = if job.echo { self.echoes(&job).await? } else { Vec::new() };
-        let field = shape.prompt_field();
         let source = self.cache.source(job.model, headers::cache_use(visit.headers), job.seeded);
-        let start = Start::new(source, job.requests(), per_prompt, field, &arrival);
-        let (heading, reader) = (heading(shape, &job), Reader::new(job.parser));
+        let start = Start::new(source, job.requests(), per_prompt, shape.dialect(), &arrival);
+        let (mut heading, reader) = (heading(shape, &job), Reader::new(job.parser));
         if job.stream {
             let (include_usage, timings) = (job.include_usage, job.timings_per_token);
-            let make = move |choices| {
-                Box::pin(EventStream::new(choices, reader, heading, include_usage, timings, &echoes)) as _
-            };
-            return start.stream(make).await;
+            let writer = ChunkWriter::new(reader, heading, include_usage, timings, echoes);
+            return start.stream(move |choices| Box::pin(EventStream::new(choices, writer)) as _).await;
         }
         let choices = start.begin().await?;
         let provenance = choices.provenance().clone();
@@ -246,7 +250,7 @@ impl Api {
         for (echo, answers) in echoes.iter().zip(answers.chunks_mut(per_prompt)) {
             answers.iter_mut().for_each(|answer| answer.text.insert_str(0, echo));
         }
-        let heading = heading.of(&provenance.served.variant);
+        heading.serve(&provenance.served.variant);
         let whole = heading.whole(&answers, Timings::of_one(&paces));
         Ok(served_by(json_response(whole), &provenance))
     }

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::admin::{self, Admin};
-use super::error::ErrorBody;
+use super::dialect::{AnthropicErrorBody, ErrorBody};
 use super::request::{self, Native, Shape};
 use super::routes::{self, Endpoint};
 use super::{embeddings, rerank, tokens};
@@ -34,12 +34,14 @@ pub(super) fn document() -> Value {
     let settings = SchemaSettings::draft2020_12();
     let mut generator =
         settings.with(|settings| settings.definitions_path = "/components/schemas".into()).into_generator();
-    let error = generator.subschema_for::<ErrorBody>();
+    let (error, anthropic) =
+        (generator.subschema_for::<ErrorBody>(), generator.subschema_for::<AnthropicErrorBody>());
     let mut paths: Map<String, Value> = Map::new();
     for (method, pattern, endpoint) in routes::all() {
         let operation = operation(endpoint, &mut generator);
         let methods = paths.entry(pattern).or_insert_with(|| json!({}));
-        methods[method.to_ascii_lowercase()] = describe(method, pattern, operation, &error);
+        let error = if endpoint.dialect().is_anthropic() { &anthropic } else { &error };
+        methods[method.to_ascii_lowercase()] = describe(method, pattern, operation, error);
     }
     json!({
         "openapi": "3.1.0",
@@ -107,6 +109,17 @@ fn operation(endpoint: Endpoint, generator: &mut SchemaGenerator) -> Operation {
                 Shape::Completion => "The continuation of a text.",
             };
             Operation { answers: &[JSON, EVENTS], ..post(summary, request::schema(shape, generator)) }
+        }
+        Endpoint::Responses => Operation {
+            answers: &[JSON, EVENTS],
+            ..post("An answer to items, which is not kept.", request::responses_schema(generator))
+        },
+        Endpoint::Messages => Operation {
+            answers: &[JSON, EVENTS],
+            ..post("The assistant's next message, in Anthropic's shape.", request::messages_schema(generator))
+        },
+        Endpoint::CountTokens => {
+            post("How many tokens such a request's prompt has.", request::messages_schema(generator))
         }
         Endpoint::Native(path) => {
             let summary = match path {
@@ -222,7 +235,16 @@ mod tests {
             let name = field.split('.').next().unwrap();
             assert!(known.iter().any(|known| known == name), "{field} is documented, and no field");
         }
-        for path in ["/v1/embeddings", "/v1/rerank", "/tokenize", "/detokenize", "/completion", "/infill"] {
+        for path in [
+            "/v1/embeddings",
+            "/v1/messages",
+            "/v1/rerank",
+            "/v1/responses",
+            "/tokenize",
+            "/detokenize",
+            "/completion",
+            "/infill",
+        ] {
             for field in body(path) {
                 assert!(
                     manual.contains(&format!("`{field}`")) || manual.contains(&format!("\"{field}\"")),

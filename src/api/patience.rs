@@ -14,8 +14,8 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::dialect::Dialect;
 use super::error::ApiError;
-use super::stream::error_frame;
 use crate::admission::{Outlook, Place};
 use crate::cache::Source;
 
@@ -47,8 +47,8 @@ pub struct Subject {
 pub struct PatientStream {
     state: State,
     subject: Subject,
-    /// What the client's endpoint calls its prompt, for errors.
-    prompt_field: &'static str,
+    /// How errors are told.
+    dialect: Dialect,
     /// When a comment is due.
     silence: Pin<Box<Sleep>>,
     last: VecDeque<Bytes>,
@@ -57,19 +57,19 @@ pub struct PatientStream {
 impl PatientStream {
     /// The stream of a request that was accepted.
     #[must_use]
-    pub fn going(stream: Frames, subject: Subject, prompt_field: &'static str) -> Self {
-        Self::new(State::Goes(stream), subject, prompt_field, SILENCE)
+    pub fn going(stream: Frames, subject: Subject, dialect: Dialect) -> Self {
+        Self::new(State::Goes(stream), subject, dialect, SILENCE)
     }
 
     /// The stream of a request that has waited for a while already. Says so at once.
     #[must_use]
-    pub fn waiting(begun: Begun, subject: Subject, prompt_field: &'static str) -> Self {
-        Self::new(State::Waits(begun), subject, prompt_field, Duration::ZERO)
+    pub fn waiting(begun: Begun, subject: Subject, dialect: Dialect) -> Self {
+        Self::new(State::Waits(begun), subject, dialect, Duration::ZERO)
     }
 
-    fn new(state: State, subject: Subject, prompt_field: &'static str, silence: Duration) -> Self {
+    fn new(state: State, subject: Subject, dialect: Dialect, silence: Duration) -> Self {
         let silence = Box::pin(sleep_until(Instant::now() + silence));
-        Self { state, subject, prompt_field, silence, last: VecDeque::new() }
+        Self { state, subject, dialect, silence, last: VecDeque::new() }
     }
 
     /// The next frame of the answer; pending while there is none.
@@ -83,7 +83,7 @@ impl PatientStream {
                     Ok(stream) => self.state = State::Goes(stream),
                     Err(error) => {
                         tracing::debug!(model = %self.subject.source.model(), %error, "refused after a wait");
-                        self.last.push_back(error_frame(&error, self.prompt_field));
+                        self.last.push_back(self.dialect.frame(&error, 0));
                         self.state = State::Ended;
                     }
                 },
@@ -147,7 +147,7 @@ mod tests {
         let source = Source::uncached(admission, ModelName::new("m"));
         let subject = Subject { source, places: Vec::new() };
         let begun: Begun = Box::pin(std::future::pending());
-        let mut stream = PatientStream::waiting(begun, subject, "prompt");
+        let mut stream = PatientStream::waiting(begun, subject, Dialect::CHAT);
         let begun = Instant::now();
         let mut heard = Vec::new();
         for _ in 0..3 {

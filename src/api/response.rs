@@ -159,11 +159,9 @@ impl<'a> From<&'a Part> for Delta<'a> {
 }
 
 impl Heading {
-    /// The same, served by a variant.
-    #[must_use]
-    pub fn of(mut self, variant: &str) -> Self {
+    /// A variant serves.
+    pub fn serve(&mut self, variant: &str) {
         self.fingerprint = format!("fp_{variant}");
-        self
     }
 
     /// The whole answer as JSON: all its choices, in order.

@@ -7,6 +7,7 @@ use percent_encoding::percent_decode_str;
 
 use super::admin::Admin;
 use super::auth::Access;
+use super::dialect::Dialect;
 use super::error::ApiError;
 use super::request::{Native, Shape};
 use crate::policy::ServerPolicy;
@@ -25,6 +26,9 @@ pub(super) enum Endpoint {
     Detokenize,
     ApplyTemplate,
     Generate(Shape),
+    Messages,
+    CountTokens,
+    Responses,
     Native(Native),
     Props,
     Slots,
@@ -39,6 +43,18 @@ impl Endpoint {
             Self::Metrics if !policy.metrics_require_key => Access::Open,
             Self::Admin(_) => Access::Admin,
             _ => Access::User,
+        }
+    }
+
+    /// How it tells errors.
+    pub const fn dialect(self) -> Dialect {
+        match self {
+            Self::Generate(shape) => shape.dialect(),
+            Self::Native(path) => path.dialect(),
+            Self::ApplyTemplate => Dialect::CHAT,
+            Self::Messages | Self::CountTokens => Dialect::MESSAGES,
+            Self::Responses => Dialect::RESPONSES,
+            _ => Dialect::PLAIN,
         }
     }
 }
@@ -56,7 +72,7 @@ const fn route(method: &'static str, pattern: &'static str, endpoint: Endpoint) 
 }
 
 /// All paths with their methods. The patterns are also the labels of metrics.
-const ROUTES: [Route; 26] = [
+const ROUTES: [Route; 29] = [
     route("GET", "/health", Endpoint::Health),
     route("GET", "/metrics", Endpoint::Metrics),
     route("GET", "/openapi.json", Endpoint::OpenApi),
@@ -64,6 +80,9 @@ const ROUTES: [Route; 26] = [
     route("GET", "/v1/models/{id}", Endpoint::Model),
     route("POST", "/v1/chat/completions", Endpoint::Generate(Shape::Chat)),
     route("POST", "/v1/completions", Endpoint::Generate(Shape::Completion)),
+    route("POST", "/v1/responses", Endpoint::Responses),
+    route("POST", "/v1/messages", Endpoint::Messages),
+    route("POST", "/v1/messages/count_tokens", Endpoint::CountTokens),
     route("POST", "/v1/embeddings", Endpoint::Embed),
     route("POST", "/v1/rerank", Endpoint::Rerank),
     route("POST", "/rerank", Endpoint::Rerank),
@@ -99,6 +118,12 @@ pub(super) struct Found<'path> {
 /// The pattern of a path, which is a closed set unlike the paths that clients may choose; `None` if nothing is there.
 pub(super) fn pattern(path: &str) -> Option<&'static str> {
     ROUTES.iter().find(|route| parameter(route.pattern, path).is_some()).map(|route| route.pattern)
+}
+
+/// How a path tells errors, whatever the method.
+pub(super) fn dialect(path: &str) -> Dialect {
+    let route = ROUTES.iter().find(|route| parameter(route.pattern, path).is_some());
+    route.map_or(Dialect::PLAIN, |route| route.endpoint.dialect())
 }
 
 /// All methods of all paths.
@@ -164,6 +189,15 @@ mod tests {
         check("PATCH", "/admin/policy", Err("takes GET, PUT, not PATCH"));
         check("POST", "/health", Err("takes GET, not POST"));
         check("HEAD", "/v1/completions", Err("takes POST, not HEAD"));
+        check("POST", "/v1/messages/count_tokens", Ok((Endpoint::CountTokens, "")));
+    }
+
+    #[test]
+    fn a_path_tells_its_errors_in_the_words_of_its_clients_whatever_the_method() {
+        assert!(dialect("/v1/messages").is_anthropic());
+        assert!(!dialect("/v1/messages/").is_anthropic());
+        assert_eq!(dialect("/v1/completions"), Dialect::COMPLETION);
+        assert_eq!(dialect("/health"), Dialect::PLAIN);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use warp::reply::{Reply, Response};
 
 use super::choices::{Choices, Provenance};
+use super::dialect::Dialect;
 use super::error::ApiError;
 use super::patience::{Frames, HEAD_START, PatientStream, Subject};
 use super::served_by;
@@ -18,8 +19,8 @@ pub struct Start {
     requests: Vec<(GenerationRequest, Arrival)>,
     /// Choices of each prompt.
     per_prompt: usize,
-    /// What the client's endpoint calls its prompt, for errors.
-    prompt_field: &'static str,
+    /// How errors are told.
+    dialect: Dialect,
 }
 
 impl Start {
@@ -29,17 +30,12 @@ impl Start {
         source: Source,
         requests: impl Iterator<Item = GenerationRequest>,
         per_prompt: usize,
-        prompt_field: &'static str,
+        dialect: Dialect,
         arrival: &Arrival,
     ) -> Self {
         // Each stands in the queue for itself.
         let arrival = || Arrival { place: Place::default(), ..arrival.clone() };
-        Self {
-            source,
-            requests: requests.map(|request| (request, arrival())).collect(),
-            per_prompt,
-            prompt_field,
-        }
+        Self { source, requests: requests.map(|request| (request, arrival())).collect(), per_prompt, dialect }
     }
 
     /// Waits until all choices have a slot and their prompt was accepted.
@@ -68,18 +64,18 @@ impl Start {
         self,
         make: impl FnOnce(Choices) -> Frames + Send + Sync + 'static,
     ) -> Result<Response, ApiError> {
-        let prompt_field = self.prompt_field;
+        let dialect = self.dialect;
         let places = self.requests.iter().map(|(_, arrival)| arrival.place.clone()).collect();
         let subject = Subject { source: self.source.clone(), places };
         let mut begun = Box::pin(self.begin());
         if let Ok(begun) = tokio::time::timeout(HEAD_START, &mut begun).await {
             let choices = begun?;
             let provenance = choices.provenance().clone();
-            let stream = PatientStream::going(make(choices), subject, prompt_field);
+            let stream = PatientStream::going(make(choices), subject, dialect);
             return Ok(served_by(response(stream), &provenance));
         }
         let begun = Box::pin(async move { Ok(make(begun.await?)) });
-        Ok(response(PatientStream::waiting(begun, subject, prompt_field)))
+        Ok(response(PatientStream::waiting(begun, subject, dialect)))
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod events;
+pub mod hermes;
 pub mod keys;
 pub mod process;
 pub mod redis;

@@ -14,13 +14,14 @@ use super::auth::Visit;
 use super::error::ApiError;
 use super::request::{Native, NativeJob, Target, read_native};
 use super::start::Start;
+use super::stream::EventStream;
 use super::timings::Timings;
 use super::{Api, auth, headers, served_by};
 use crate::admission::Pace;
 use crate::cache::CacheUse;
 use crate::generation::{FinishReason, GenerationRequest, Prompt, Token, TokenLogprob, TokenLogprobs};
 pub(super) use settings::settings;
-use stream::NativeStream;
+use stream::NativeWriter;
 
 /// What all parts of the answers to one request share.
 struct Heading {
@@ -163,16 +164,15 @@ impl Api {
         let timeout = headers::timeout(job.timeout, stream, visit.headers)?;
         let tokens = auth::tokens(job.requests.iter().cloned());
         let arrival = self.terms(visit.arrive(model, tokens, timeout)?, stream);
-        let (requests, field) = (job.requests.clone().into_iter(), path.prompt_field());
+        let (requests, dialect) = (job.requests.clone().into_iter(), path.dialect());
         // What only computes a prompt is asked for the sake of the computation.
         let cache_use = if job.predicts { headers::cache_use(visit.headers) } else { CacheUse::Bypass };
         let source = self.cache.source(job.model, cache_use, job.seeded);
-        let start = Start::new(source, requests, 1, field, &arrival);
+        let start = Start::new(source, requests, 1, dialect, &arrival);
         let heading = Heading::new(job);
         if stream {
-            return start
-                .stream(move |choices| Box::pin(NativeStream::new(choices, heading, field)) as _)
-                .await;
+            let writer = NativeWriter::new(heading, dialect);
+            return start.stream(move |choices| Box::pin(EventStream::new(choices, writer)) as _).await;
         }
         let choices = start.begin().await?;
         let provenance = choices.provenance().clone();

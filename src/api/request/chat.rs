@@ -10,7 +10,7 @@ use super::messages::{self, RawMessage};
 use super::range::{out_of_range, shorten};
 use super::tools::{self, Choice, Tools};
 use super::{ApiError, schema};
-use crate::chat::{AnswerForm, AnswerParser, ChatTemplate, Conversation, RESERVED, forced_calls};
+use crate::chat::{AnswerForm, AnswerParser, ChatTemplate, Conversation, Message, RESERVED, forced_calls};
 use crate::generation::Grammar;
 
 /// The most variables that a request gives a template.
@@ -42,18 +42,35 @@ pub(super) fn fields_schema() -> Schema {
     } })
 }
 
+/// What a request says, whichever API it came by.
+#[derive(Debug)]
+pub(super) struct Wish {
+    pub messages: Vec<Message>,
+    pub tools: Tools,
+    /// Further variables of the template.
+    pub variables: Map<String, Value>,
+    /// Whether thoughts are told apart from the text.
+    pub splits_thoughts: bool,
+    /// What the answer must be, where it does not call.
+    pub grammar: Option<Grammar>,
+}
+
 /// Reads what is particular to chats. `grammar`: the request's own.
 pub(super) fn read(
     object: &Map<String, Value>,
     messages: Option<Vec<RawMessage>>,
-    template: &ChatTemplate,
     grammar: Option<Grammar>,
-    now: SystemTime,
-) -> Result<Chat, ApiError> {
+) -> Result<Wish, ApiError> {
     let messages = messages::messages(messages)?;
     let tools = tools::read(object)?;
-    let variables = variables(object)?;
-    let splits_thoughts = splits_thoughts(object)?;
+    let mut variables = variables(object)?;
+    effort("reasoning_effort", object.get("reasoning_effort"), &mut variables)?;
+    Ok(Wish { messages, tools, variables, splits_thoughts: splits_thoughts(object)?, grammar })
+}
+
+/// What is asked of a model with this template, at the time `now`.
+pub(super) fn prepare(wish: Wish, template: &ChatTemplate, now: SystemTime) -> Result<Chat, ApiError> {
+    let Wish { messages, tools, variables, splits_thoughts, grammar } = wish;
     let known = if tools.choice == Choice::None { Vec::new() } else { tools.list.clone() };
     if let (Some(Grammar::Gbnf(_)), false) = (&grammar, known.is_empty()) {
         let message = "tools: cannot be combined with a grammar; leave one of them out, give a schema instead, or set \
@@ -103,10 +120,10 @@ fn forced(
     Ok(Some((form, Grammar::Calls(grammar))))
 }
 
-/// `chat_template_kwargs`, and `reasoning_effort`, which some templates know.
-fn variables(object: &Map<String, Value>) -> Result<Map<String, Value>, ApiError> {
+/// `chat_template_kwargs`
+pub(super) fn variables(object: &Map<String, Value>) -> Result<Map<String, Value>, ApiError> {
     let field = "chat_template_kwargs";
-    let mut variables = match object.get(field) {
+    let variables = match object.get(field) {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(variables)) => variables.clone(),
         Some(_) => return Err(ApiError::invalid(field, format!("{field}: expected an object"))),
@@ -124,16 +141,30 @@ fn variables(object: &Map<String, Value>) -> Result<Map<String, Value>, ApiError
     if bytes > MAX_VARIABLE_BYTES {
         return Err(out_of_range(field, &format!("at most {MAX_VARIABLE_BYTES} bytes"), bytes));
     }
-    match object.get("reasoning_effort") {
+    Ok(variables)
+}
+
+/// How much the model shall think, in a word, which some templates know as `reasoning_effort`.
+pub(super) fn effort(
+    field: &str,
+    given: Option<&Value>,
+    variables: &mut Map<String, Value>,
+) -> Result<(), ApiError> {
+    match given {
         None | Some(Value::Null) => {}
         Some(Value::String(effort)) if effort.len() <= MAX_EFFORT_BYTES => {
             variables.entry("reasoning_effort").or_insert_with(|| effort.as_str().into());
         }
-        Some(other) => {
-            return Err(out_of_range("reasoning_effort", "a word such as low", shorten(&other.to_string())));
-        }
+        Some(other) => return Err(out_of_range(field, "a word such as low", shorten(&other.to_string()))),
     }
-    Ok(variables)
+    Ok(())
+}
+
+/// Tells templates of several families whether the model shall think, unless the client told them by itself.
+pub(super) fn thinking(thinks: bool, variables: &mut Map<String, Value>) {
+    for name in ["enable_thinking", "thinking"] {
+        variables.entry(name).or_insert_with(|| thinks.into());
+    }
 }
 
 /// The most bytes of the word for an effort.

@@ -3,7 +3,7 @@
 use schemars::{Schema, json_schema};
 use serde_json::{Map, Value, json};
 
-use super::range::{out_of_range, shorten};
+use super::range::{missing, out_of_range, shorten};
 use super::{ApiError, gbnf, schema};
 use crate::generation::Grammar;
 
@@ -26,13 +26,53 @@ pub(super) fn fields_schema() -> Schema {
 pub(super) fn read(object: &Map<String, Value>) -> Result<Option<Grammar>, ApiError> {
     let [grammar, json_schema, response_format] = FIELDS.map(|field| object.get(field));
     let found = [gbnf(grammar)?, at_top(json_schema)?, formatted(response_format)?];
-    let mut given = FIELDS.into_iter().zip(found).filter_map(|(field, found)| Some((field, found?)));
+    only(FIELDS.into_iter().zip(found))
+}
+
+/// The one grammar that these fields give, if any does.
+fn only(
+    fields: impl IntoIterator<Item = (&'static str, Option<Grammar>)>,
+) -> Result<Option<Grammar>, ApiError> {
+    let mut given = fields.into_iter().filter_map(|(field, found)| Some((field, found?)));
     let Some((first, grammar)) = given.next() else { return Ok(None) };
     if let Some((second, _)) = given.next() {
         let message = format!("{second}: cannot be combined with {first}; give one of them");
         return Err(ApiError::invalid(second, message));
     }
     Ok(Some(grammar))
+}
+
+/// As [`read`], for an API whose field `format` is `{"type":…,"schema":…}` in place of `response_format`.
+pub(super) fn read_with_format(
+    object: &Map<String, Value>,
+    format: &'static str,
+    given: Option<&Value>,
+) -> Result<Option<Grammar>, ApiError> {
+    let formatted = flat(format, given)?;
+    only([("grammar", gbnf(object.get("grammar"))?), (format, formatted)])
+}
+
+/// A format with its schema beside its type.
+fn flat(path: &str, format: Option<&Value>) -> Result<Option<Grammar>, ApiError> {
+    let fields = match format {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Object(fields)) => fields,
+        Some(_) => return Err(ApiError::invalid(path, format!("{path}: expected an object"))),
+    };
+    match fields.get("type").and_then(Value::as_str) {
+        Some("text") => Ok(None),
+        Some("json_object") => schema_at(path, &json!({ "type": "object" })).map(Some),
+        Some("json_schema") => {
+            let path = format!("{path}.schema");
+            let schema = fields.get("schema").filter(|schema| !schema.is_null());
+            schema_at(&path, schema.ok_or_else(|| missing(path.as_str()))?).map(Some)
+        }
+        Some(other) => {
+            let got = format!("{:?}", shorten(other));
+            Err(out_of_range(&format!("{path}.type"), "text, json_object or json_schema", got))
+        }
+        None => Err(missing(format!("{path}.type"))),
+    }
 }
 
 /// `grammar`: text in llama.cpp's notation.
@@ -63,7 +103,6 @@ fn formatted(field: Option<&Value>) -> Result<Option<Grammar>, ApiError> {
         Some(Value::Object(fields)) => fields,
         Some(_) => return Err(ApiError::invalid("response_format", "response_format: expected an object")),
     };
-    let missing = |path: &str| ApiError::invalid(path, format!("{path}: missing"));
     match fields.get("type").and_then(Value::as_str) {
         Some("text") => Ok(None),
         Some("json_object") => match fields.get("schema") {

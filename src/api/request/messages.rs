@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::ApiError;
-use super::range::{out_of_range, shorten};
+use super::range::{missing, out_of_range, shorten};
 use crate::chat::{Message, ToolCall};
 
 #[derive(Debug, Deserialize)]
@@ -47,7 +47,7 @@ struct RawFunction {
 
 /// The messages of a chat.
 pub(super) fn messages(messages: Option<Vec<RawMessage>>) -> Result<Vec<Message>, ApiError> {
-    let messages = messages.ok_or_else(|| ApiError::invalid("messages", "messages: missing"))?;
+    let messages = messages.ok_or_else(|| missing("messages"))?;
     if messages.is_empty() {
         return Err(ApiError::invalid("messages", "messages: expected at least one message, got none"));
     }
@@ -100,7 +100,7 @@ fn read_part(message: usize, at: usize, part: RawPart) -> Result<String, ApiErro
     let field = format!("messages[{message}].content[{at}]");
     match (part.r#type.as_str(), part.text) {
         ("text", Some(text)) => Ok(text),
-        ("text", None) => Err(ApiError::invalid(format!("{field}.text"), format!("{field}.text: missing"))),
+        ("text", None) => Err(missing(format!("{field}.text"))),
         (other, _) => {
             let message = format!("{field}.type: only \"text\" is supported, got {:?}", shorten(other));
             Err(ApiError::invalid(format!("{field}.type"), message))
@@ -131,7 +131,7 @@ fn read_call(field: &str, call: RawCall) -> Result<ToolCall, ApiError> {
 }
 
 /// Some templates want to know whose result a result is, and OpenAI's clients say it only by the call's id.
-fn name_results(messages: &mut [Message]) {
+pub(super) fn name_results(messages: &mut [Message]) {
     let mut calls: HashMap<String, String> = HashMap::new();
     for message in messages {
         calls.extend(message.calls.iter().filter_map(|call| Some((call.id.clone()?, call.name.clone()))));

@@ -5,9 +5,12 @@
 //! llama.cpp only survives in moderation, such as grammars, is bounded here, before a worker sees it.
 //!
 //! In reading order: `prompts`; `chat` with `messages` and `tools`; `sampling` and `bias`, `output`, `grammar` with its
-//! bounds in `gbnf` and `schema`, `unsupported`, and `range` for single values.
+//! bounds in `gbnf` and `schema`, `unsupported`, and `range` for single values. Other APIs: `native`; `turn` with
+//! `transcript` and `blocks` for those that give one answer to a conversation, which are `anthropic` and `responses`.
 
+mod anthropic;
 mod bias;
+mod blocks;
 mod chat;
 mod gbnf;
 mod grammar;
@@ -16,10 +19,13 @@ mod native;
 mod output;
 mod prompts;
 mod range;
+mod responses;
 mod sampling;
 mod schema;
 mod target;
 mod tools;
+mod transcript;
+mod turn;
 mod unsupported;
 
 #[cfg(test)]
@@ -34,19 +40,23 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::body;
+use super::dialect::Dialect;
 use super::error::ApiError;
 use super::headers::seconds;
 use crate::catalog::{Catalog, CatalogModel};
 use crate::chat::AnswerParser;
 use crate::generation::{GenerationRequest, Prompt, SamplingSettings};
 use crate::policy::{Pooling, SamplingPolicy};
+pub use anthropic::{read as read_messages, read_count, schema as messages_schema};
 use messages::RawMessage;
 pub use native::{Native, NativeJob, read as read_native, schema as native_schema};
 use output::{Output, RawOutput};
 use prompts::RawCompletion;
 use range::shorten;
+pub use responses::{Echo, read as read_responses, schema as responses_schema};
 use sampling::RawSampling;
 pub use target::Target;
+pub use turn::Turn;
 
 /// Which endpoint was asked, and so which shapes go in and out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,12 +68,12 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// What this endpoint calls its prompt.
+    /// How this endpoint tells errors.
     #[must_use]
-    pub const fn prompt_field(self) -> &'static str {
+    pub const fn dialect(self) -> Dialect {
         match self {
-            Self::Chat => "messages",
-            Self::Completion => "prompt",
+            Self::Chat => Dialect::CHAT,
+            Self::Completion => Dialect::COMPLETION,
         }
     }
 }
@@ -167,7 +177,8 @@ pub fn read<'catalog>(
     let (mut parser, mut shown) = (None, Vec::new());
     let (mut prompts, echo) = match shape {
         Shape::Chat => {
-            let chat = chat::read(&object, raw.messages, &model.chat, grammar, now)?;
+            let wish = chat::read(&object, raw.messages, grammar)?;
+            let chat = chat::prepare(wish, &model.chat, now)?;
             (parser, shown, grammar) = (Some(chat.parser), chat.shown, chat.grammar);
             (vec![Prompt::Text(chat.prompt)], false)
         }
@@ -237,7 +248,7 @@ pub fn chat_prompt(
         messages: Option<Vec<RawMessage>>,
     }
     let messages = body::from_object::<RawChat>(object)?.messages;
-    Ok(chat::read(object, messages, &model.chat, None, now)?.prompt)
+    Ok(chat::prepare(chat::read(object, messages, None)?, &model.chat, now)?.prompt)
 }
 
 /// How tokens are chosen where a request does not say.

@@ -12,6 +12,7 @@ use super::range::out_of_range;
 use super::sampling::{self, RawSampling};
 use super::{ApiError, Makes, Target, grammar, refuse_others, timeout};
 use crate::api::body;
+use crate::api::dialect::Dialect;
 use crate::catalog::{Catalog, CatalogModel};
 use crate::generation::{ExtraFile, GenerationRequest, Infill, Prompt};
 
@@ -30,12 +31,12 @@ pub enum Native {
 }
 
 impl Native {
-    /// What this path calls its prompt.
+    /// How this path tells errors.
     #[must_use]
-    pub const fn prompt_field(self) -> &'static str {
+    pub const fn dialect(self) -> Dialect {
         match self {
-            Self::Completion => "prompt",
-            Self::Infill => "input_prefix",
+            Self::Completion => Dialect::COMPLETION,
+            Self::Infill => Dialect::INFILL,
         }
     }
 }

@@ -8,9 +8,9 @@ use super::range::{out_of_range, strings};
 use super::{ApiError, Shape};
 
 /// The most stop strings of a request.
-const MAX_STOP_STRINGS: usize = 16;
+pub(super) const MAX_STOP_STRINGS: usize = 16;
 /// The most bytes of a stop string.
-const MAX_STOP_BYTES: usize = 1024;
+pub(super) const MAX_STOP_BYTES: usize = 1024;
 /// The most choices of a request. Each takes a slot of its own, as one more request would, so that a few clients with
 /// many choices would have all slots; and all must have one before the answer begins.
 const MAX_CHOICES: u32 = 16;

@@ -63,6 +63,12 @@ pub(super) fn out_of_range(field: &str, expected: &str, got: impl fmt::Display) 
     ApiError::invalid(field, format!("{field}: expected {expected}, got {got}"))
 }
 
+/// The error for a field that has to be there.
+pub(super) fn missing(field: impl Into<String>) -> ApiError {
+    let field = field.into();
+    ApiError::invalid(field.clone(), format!("{field}: missing"))
+}
+
 /// Checks a list of strings: at most `most` of them, each of 1 to `most_bytes` bytes.
 pub(super) fn strings(
     field: &str,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::range::{out_of_range, shorten};
+use super::range::{missing, out_of_range, shorten};
 use super::{ApiError, schema};
 use crate::chat::Tool;
 
@@ -26,6 +26,90 @@ pub(super) enum Choice {
     Named(usize),
 }
 
+/// How an API describes functions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ToolFields {
+    /// What leads from a tool to the fields of its function.
+    function: &'static str,
+    /// The field with the schema of its arguments.
+    schema: &'static str,
+}
+
+impl ToolFields {
+    /// `{"type":"function","function":{"name":…,"parameters":…}}`
+    pub const CHAT: Self = Self { function: ".function", schema: "parameters" };
+    /// `{"type":"function","name":…,"parameters":…}`
+    pub const RESPONSES: Self = Self { function: "", schema: "parameters" };
+    /// `{"name":…,"input_schema":…}`
+    pub const MESSAGES: Self = Self { function: "", schema: "input_schema" };
+
+    fn path(self, index: usize, field: &str) -> String {
+        format!("tools[{index}]{}.{field}", self.function)
+    }
+
+    /// The functions of the field `tools`; `function_of` finds the fields of one in its tool.
+    pub fn list(
+        self,
+        tools: Option<&Value>,
+        function_of: impl Fn(usize, &Value) -> Result<Map<String, Value>, ApiError>,
+    ) -> Result<Vec<Tool>, ApiError> {
+        let tools = match tools {
+            None | Some(Value::Null) => return Ok(Vec::new()),
+            Some(Value::Array(tools)) => tools,
+            Some(_) => return Err(ApiError::invalid("tools", "tools: expected an array of functions")),
+        };
+        if tools.len() > MAX_TOOLS {
+            let message = format!("tools: at most {MAX_TOOLS} functions, got {}", tools.len());
+            return Err(ApiError::invalid("tools", message));
+        }
+        let read = |(index, tool)| self.tool(index, function_of(index, tool)?);
+        let list = tools.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
+        let mut names = HashSet::new();
+        if let Some(index) = list.iter().position(|tool: &Tool| !names.insert(tool.name.as_str())) {
+            let field = self.path(index, "name");
+            let message =
+                format!("{field}: another function is called {:?}, too; rename one", list[index].name);
+            return Err(ApiError::invalid(field, message));
+        }
+        Ok(list)
+    }
+
+    /// The function with these fields. Templates get them as OpenAI's chats have them.
+    fn tool(self, index: usize, mut function: Map<String, Value>) -> Result<Tool, ApiError> {
+        let at = |field: &str| self.path(index, field);
+        let name = match function.get("name") {
+            Some(Value::String(name)) if is_name(name) => name.clone(),
+            Some(other) => {
+                let expected = format!("1 to {MAX_NAME_BYTES} letters, digits, '_', '-' and '.'");
+                return Err(out_of_range(&at("name"), &expected, shorten(&other.to_string())));
+            }
+            None => return Err(missing(at("name"))),
+        };
+        if function.get("description").is_some_and(|text| !text.is_string() && !text.is_null()) {
+            return Err(out_of_range(&at("description"), "a string", "something else"));
+        }
+        function.retain(|key, value| key != "description" || !value.is_null());
+        let parameters = match function.get(self.schema) {
+            // A function without parameters.
+            None | Some(Value::Null) => {
+                json!({ "type": "object", "properties": {}, "additionalProperties": false })
+            }
+            Some(schema) if is_object_schema(schema) => schema.clone(),
+            Some(_) => {
+                let field = at(self.schema);
+                let message =
+                    format!("{field}: expected a JSON schema of an object, {{\"type\":\"object\",…}}");
+                return Err(ApiError::invalid(field, message));
+            }
+        };
+        if self.schema != "parameters" {
+            function.shift_remove(self.schema);
+        }
+        function.insert("parameters".into(), parameters.clone());
+        Ok(Tool { name, parameters, definition: json!({ "type": "function", "function": function }) })
+    }
+}
+
 /// What a request says about functions.
 #[derive(Debug)]
 pub(super) struct Tools {
@@ -33,6 +117,8 @@ pub(super) struct Tools {
     pub choice: Choice,
     /// Whether an answer may call several; `None` where the request does not say.
     pub several: Option<bool>,
+    /// How the request's API describes them.
+    pub fields: ToolFields,
 }
 
 impl Tools {
@@ -49,7 +135,7 @@ impl Tools {
     pub fn check_schemas(&self, callable: &[Tool]) -> Result<(), ApiError> {
         for (index, tool) in self.list.iter().enumerate().filter(|(_, tool)| callable.contains(tool)) {
             if let Err(reason) = schema::check(&tool.parameters) {
-                let field = format!("tools[{index}].function.parameters");
+                let field = self.fields.path(index, self.fields.schema);
                 return Err(ApiError::invalid(field.clone(), format!("{field}: {reason}")));
             }
         }
@@ -57,78 +143,71 @@ impl Tools {
     }
 }
 
-/// Reads `tools`, `tool_choice` and `parallel_tool_calls`.
-pub(super) fn read(object: &Map<String, Value>) -> Result<Tools, ApiError> {
-    let list = match object.get("tools") {
-        None | Some(Value::Null) => Vec::new(),
-        Some(Value::Array(tools)) if tools.len() > MAX_TOOLS => {
-            let message = format!("tools: at most {MAX_TOOLS} functions, got {}", tools.len());
-            return Err(ApiError::invalid("tools", message));
-        }
-        Some(Value::Array(tools)) => tools
-            .iter()
-            .enumerate()
-            .map(|(index, tool)| read_tool(index, tool))
-            .collect::<Result<Vec<_>, _>>()?,
-        Some(_) => return Err(ApiError::invalid("tools", "tools: expected an array of functions")),
-    };
-    let mut names = HashSet::new();
-    if let Some(index) = list.iter().position(|tool| !names.insert(tool.name.as_str())) {
-        let field = format!("tools[{index}].function.name");
-        let message = format!("{field}: another function is called {:?}, too; rename one", list[index].name);
-        return Err(ApiError::invalid(field, message));
+impl Choice {
+    /// The function that the field `field` names.
+    pub fn named(list: &[Tool], field: &str, name: &str) -> Result<Self, ApiError> {
+        let known = list.iter().position(|tool| tool.name == name);
+        known.map(Self::Named).ok_or_else(|| {
+            let message = format!("{field}: expected the name of one of the tools, got {:?}", shorten(name));
+            ApiError::invalid(field, message)
+        })
     }
-    let choice = read_choice(object.get("tool_choice"), &list)?;
-    let several = match object.get("parallel_tool_calls") {
-        None | Some(Value::Null) => None,
-        Some(Value::Bool(several)) => Some(*several),
-        Some(other) => {
-            return Err(out_of_range("parallel_tool_calls", "true or false", shorten(&other.to_string())));
+
+    /// What must be called is there.
+    pub fn check(self, list: &[Tool]) -> Result<Self, ApiError> {
+        if list.is_empty() && !matches!(self, Self::None | Self::Auto) {
+            let message = "tool_choice: there is nothing to choose; give tools";
+            return Err(ApiError::invalid("tool_choice", message));
         }
-    };
-    Ok(Tools { list, choice, several })
+        Ok(self)
+    }
+
+    /// A choice that is one word, as OpenAI writes it; `None` for any other word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        match word {
+            "none" => Some(Self::None),
+            "auto" => Some(Self::Auto),
+            "required" => Some(Self::Required),
+            _ => None,
+        }
+    }
 }
 
-fn read_tool(index: usize, tool: &Value) -> Result<Tool, ApiError> {
+/// Reads a chat's `tools`, `tool_choice` and `parallel_tool_calls`.
+pub(super) fn read(object: &Map<String, Value>) -> Result<Tools, ApiError> {
+    let list = ToolFields::CHAT.list(object.get("tools"), |index, tool| {
+        let function = function_tool(index, tool)?.get("function");
+        let field = format!("tools[{index}].function");
+        match function {
+            Some(Value::Object(function)) => Ok(function.clone()),
+            Some(_) => Err(out_of_range(&field, "an object", "something else")),
+            None => Err(missing(field)),
+        }
+    })?;
+    let choice = read_choice(object.get("tool_choice"), &list)?;
+    Ok(Tools { list, choice, several: several(object.get("parallel_tool_calls"))?, fields: ToolFields::CHAT })
+}
+
+/// The fields of a tool that is a function, by its type.
+pub(super) fn function_tool(index: usize, tool: &Value) -> Result<&Map<String, Value>, ApiError> {
     let at = |rest: &str| format!("tools[{index}]{rest}");
-    let missing = |field: String| ApiError::invalid(field.clone(), format!("{field}: missing"));
-    match tool.get("type") {
-        Some(Value::String(kind)) if kind == "function" => {}
-        None if tool.is_object() => return Err(missing(at(".type"))),
-        Some(other) => return Err(out_of_range(&at(".type"), "\"function\"", shorten(&other.to_string()))),
-        None => return Err(ApiError::invalid(at(""), format!("{}: expected an object", at("")))),
+    let Value::Object(fields) = tool else {
+        return Err(ApiError::invalid(at(""), format!("{}: expected an object", at(""))));
+    };
+    match fields.get("type") {
+        Some(Value::String(kind)) if kind == "function" => Ok(fields),
+        None => Err(missing(at(".type"))),
+        Some(other) => Err(out_of_range(&at(".type"), "\"function\"", shorten(&other.to_string()))),
     }
-    let mut function = match tool.get("function") {
-        Some(Value::Object(function)) => function.clone(),
-        Some(_) => return Err(out_of_range(&at(".function"), "an object", "something else")),
-        None => return Err(missing(at(".function"))),
-    };
-    let name = match function.get("name") {
-        Some(Value::String(name)) if is_name(name) => name.clone(),
-        Some(other) => {
-            let expected = format!("1 to {MAX_NAME_BYTES} letters, digits, '_', '-' and '.'");
-            return Err(out_of_range(&at(".function.name"), &expected, shorten(&other.to_string())));
-        }
-        None => return Err(missing(at(".function.name"))),
-    };
-    if function.get("description").is_some_and(|text| !text.is_string() && !text.is_null()) {
-        return Err(out_of_range(&at(".function.description"), "a string", "something else"));
+}
+
+/// `parallel_tool_calls`, as both of OpenAI's APIs have it.
+pub(super) fn several(field: Option<&Value>) -> Result<Option<bool>, ApiError> {
+    match field {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Bool(several)) => Ok(Some(*several)),
+        Some(other) => Err(out_of_range("parallel_tool_calls", "true or false", shorten(&other.to_string()))),
     }
-    function.retain(|key, value| key != "description" || !value.is_null());
-    let parameters = match function.get("parameters") {
-        // A function without parameters.
-        None | Some(Value::Null) => {
-            json!({ "type": "object", "properties": {}, "additionalProperties": false })
-        }
-        Some(schema) if is_object_schema(schema) => schema.clone(),
-        Some(_) => {
-            let field = at(".function.parameters");
-            let message = format!("{field}: expected a JSON schema of an object, {{\"type\":\"object\",…}}");
-            return Err(ApiError::invalid(field, message));
-        }
-    };
-    function.insert("parameters".into(), parameters.clone());
-    Ok(Tool { name, parameters, definition: json!({ "type": "function", "function": function }) })
 }
 
 fn is_name(name: &str) -> bool {
@@ -144,30 +223,16 @@ fn read_choice(field: Option<&Value>, list: &[Tool]) -> Result<Choice, ApiError>
     let expected = "none, auto, required or {\"type\":\"function\",\"function\":{\"name\":…}}";
     let wrong = |got: &Value| out_of_range("tool_choice", expected, shorten(&got.to_string()));
     let choice = match field {
-        None | Some(Value::Null) => return Ok(Choice::Auto),
-        Some(Value::String(word)) => match word.as_str() {
-            "none" => return Ok(Choice::None),
-            "auto" => return Ok(Choice::Auto),
-            "required" => Choice::Required,
-            _ => return Err(wrong(&word.as_str().into())),
-        },
+        None | Some(Value::Null) => Choice::Auto,
+        Some(Value::String(word)) => Choice::of_word(word).ok_or_else(|| wrong(&word.as_str().into()))?,
         Some(given @ Value::Object(fields)) => {
             let function =
                 fields.get("function").filter(|_| fields.get("type").is_some_and(|kind| kind == "function"));
             let name = function.and_then(|function| function.get("name")).and_then(Value::as_str);
             let name = name.ok_or_else(|| wrong(given))?;
-            let known = list.iter().position(|tool| tool.name == name);
-            let field = "tool_choice.function.name";
-            Choice::Named(known.ok_or_else(|| {
-                let message =
-                    format!("{field}: expected the name of one of the tools, got {:?}", shorten(name));
-                ApiError::invalid(field, message)
-            })?)
+            return Choice::named(list, "tool_choice.function.name", name);
         }
         Some(other) => return Err(wrong(other)),
     };
-    if list.is_empty() {
-        return Err(ApiError::invalid("tool_choice", "tool_choice: there is nothing to choose; give tools"));
-    }
-    Ok(choice)
+    choice.check(list)
 }
