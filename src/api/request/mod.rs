@@ -4,12 +4,11 @@
 //! does not implement are refused when they would change the answer, and ignored when they would not. What
 //! llama.cpp only survives in moderation, such as grammars, is bounded here, before a worker sees it.
 //!
-//! In reading order: `prompts`; `chat` with `messages` and `tools`; `sampling` and `bias`, `output`, `grammar` with its
-//! bounds in `gbnf` and `schema`, `unsupported`, and `range` for single values.
+//! In reading order: `prompts`; `chat` with `messages` and `tools`; `sampling` and `bias`, `output`, `grammar` and
+//! `schema` with `schema_values`, `unsupported`, and `range` for single values.
 
 mod bias;
 mod chat;
-mod gbnf;
 mod grammar;
 mod messages;
 mod native;
@@ -18,6 +17,7 @@ mod prompts;
 mod range;
 mod sampling;
 mod schema;
+mod schema_values;
 mod target;
 mod tools;
 mod unsupported;
@@ -155,6 +155,7 @@ pub fn read<'catalog>(
 ) -> Result<Job<'catalog>, ApiError> {
     let object: Map<String, Value> = body::parse(bytes)?;
     unsupported::refuse(&object, shape)?;
+    messages::bounded(&object)?;
     let raw: RawRequest = body::from_object(&object)?;
     let model = find_model(&raw.model, catalog)?;
     refuse_others(model, Makes::Text)?;
@@ -236,6 +237,7 @@ pub fn chat_prompt(
     struct RawChat {
         messages: Option<Vec<RawMessage>>,
     }
+    messages::bounded(object)?;
     let messages = body::from_object::<RawChat>(object)?.messages;
     Ok(chat::read(object, messages, &model.chat, None, now)?.prompt)
 }
