@@ -17,6 +17,7 @@ pub mod view;
 pub mod batching;
 pub mod chat;
 pub mod dispatch;
+pub mod grammar;
 pub mod sampling;
 pub mod scaling;
 

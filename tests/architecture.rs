@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules by level: one imports only lower ones. `control` has two, because its pure step serves the simulator
 /// as well.
-const LEVELS: [(&str, u32); 41] = [
+const LEVELS: [(&str, u32); 42] = [
     ("random", 0),
     ("units", 0),
     ("clock", 1),
@@ -25,6 +25,7 @@ const LEVELS: [(&str, u32); 41] = [
     ("control::watchdog", 2),
     ("chat", 2),
     ("dispatch", 2),
+    ("grammar", 2),
     ("sampling", 2),
     ("scaling", 2),
     ("catalog", 3),
@@ -91,7 +92,7 @@ const IMPURE: [&str; 11] = [
     "metrics::",
     "async fn",
 ];
-const PURE: [&str; 51] = [
+const PURE: [&str; 53] = [
     "src/random.rs",
     "src/sim/",
     "src/quantization.rs",
@@ -106,6 +107,7 @@ const PURE: [&str; 51] = [
     "src/batching/",
     "src/chat/",
     "src/dispatch/",
+    "src/grammar/",
     "src/sampling/",
     "src/scaling/",
     "src/control/census.rs",
@@ -117,6 +119,7 @@ const PURE: [&str; 51] = [
     "src/control/step.rs",
     "src/control/threads.rs",
     "src/control/watchdog.rs",
+    "src/engine/marks.rs",
     "src/engine/prefix.rs",
     "src/ipc/",
     "src/admission/drain.rs",

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, BytesMut};
 use futures_util::{Stream, StreamExt};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -12,6 +14,25 @@ use super::error::ApiError;
 
 /// How long a body may take to come in.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Refuses a body whose headers say that it cannot be read, before it is waited for.
+///
+/// # Errors
+///
+/// [`ApiError::BodyTooLarge`] if it will be, [`ApiError::Invalid`] if it is compressed.
+pub fn foresee(headers: &HeaderMap, limit: u64) -> Result<(), ApiError> {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if text(CONTENT_LENGTH).and_then(|length| length.parse().ok()).is_some_and(|length: u64| length > limit) {
+        return Err(ApiError::BodyTooLarge { limit });
+    }
+    match text(CONTENT_ENCODING) {
+        None | Some("identity") => Ok(()),
+        Some(_) => Err(ApiError::invalid(
+            "content-encoding",
+            "content-encoding: this server reads no compressed bodies; send it as it is",
+        )),
+    }
+}
 
 /// Reads a body of at most `limit` bytes.
 ///
@@ -81,7 +102,7 @@ pub fn from_object<'de, T: Deserialize<'de>>(object: &'de Map<String, Value>) ->
 
 /// serde's message with JSON's names for types instead of Rust's.
 fn plain(error: &serde_json::Error) -> String {
-    const NAMES: [(&str, &str); 8] = [
+    const NAMES: [(&str, &str); 7] = [
         ("expected u32", "expected a whole number from 0 to 4294967295"),
         ("expected i64", "expected a whole number"),
         ("expected f32", "expected a number"),
@@ -89,13 +110,17 @@ fn plain(error: &serde_json::Error) -> String {
         ("sequence", "array"),
         ("expected a map", "expected an object"),
         ("map,", "object,"),
-        ("expected struct ", "expected an object for "),
     ];
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or_default().to_owned();
     if missing_field(error).is_some() {
         return "missing".into();
     }
+    // What a type is called here is nobody's business.
+    let message = match message.split_once("expected struct ") {
+        Some((before, _)) => format!("{before}expected an object"),
+        None => message,
+    };
     NAMES.iter().fold(message, |text, (rust, json)| text.replace(rust, json))
 }
 
@@ -118,6 +143,12 @@ mod tests {
         list: Vec<u32>,
     }
 
+    #[derive(Debug, serde::Deserialize)]
+    struct Outer {
+        #[expect(dead_code, reason = "only its parsing is of interest")]
+        inner: Sample,
+    }
+
     fn check(json: &str, param: Option<&str>, message: &str) {
         let error = parse::<Map<String, Value>>(json.as_bytes())
             .and_then(|object| from_object::<Sample>(&object))
@@ -136,6 +167,9 @@ mod tests {
         let whole = "list[1]: invalid type: string \"x\", expected a whole number from 0 to 4294967295";
         check(r#"{"list": [1, "x"]}"#, Some("list[1]"), whole);
         check(r#"{"list": 5}"#, Some("list"), "list: invalid type: integer `5`, expected an array");
+        let object = r#"{"inner": 5}"#.parse::<Value>().unwrap();
+        let error = from_object::<Outer>(object.as_object().unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "inner: invalid type: integer `5`, expected an object");
         check(r#"{"list": [1]} {}"#, None, "the body is not valid JSON: trailing characters");
         check(&"[".repeat(200_000), None, "");
     }

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::{Body, Frame, SizeHint};
+use http::{Request, Uri};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -68,8 +69,12 @@ pub async fn serve(
         }
         let connection = Arc::new(connection);
         let (service, of) = (service.clone(), Arc::clone(&connection));
-        let answers = service_fn(move |request| {
+        let answers = service_fn(move |mut request: Request<Incoming>| {
             let (mut service, answering) = (service.clone(), of.answers());
+            // CONNECT names a host and no path, and warp panics over that.
+            if request.uri().path_and_query().is_none() {
+                *request.uri_mut() = Uri::from_static("/");
+            }
             async move {
                 let response = service.call(request).await?;
                 Ok::<_, Infallible>(response.map(|body| Held { body: Box::pin(body), _answering: answering }))

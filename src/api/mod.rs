@@ -164,6 +164,7 @@ impl Api {
         S: Stream<Item = Result<B, warp::Error>>,
         B: Buf,
     {
+        body::foresee(visit.headers, self.policy.max_body_bytes.0)?;
         match found.endpoint {
             Endpoint::Health => Ok(self.health()),
             Endpoint::Models => Ok(self.models(visit)),

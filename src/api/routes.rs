@@ -147,11 +147,16 @@ pub(super) fn find<'path>(method: &Method, path: &'path str) -> Result<Found<'pa
         }
         allowed.push(route.method);
     }
-    let path = path.to_owned();
+    let path = shorten(path);
     if allowed.is_empty() {
         return Err(ApiError::NotFound { path });
     }
-    Err(ApiError::MethodNotAllowed { path, method: method.to_string(), allowed: allowed.join(", ") })
+    Err(ApiError::MethodNotAllowed { path, method: shorten(method.as_str()), allowed: allowed.join(", ") })
+}
+
+/// What a client wrote, short enough to be repeated to it.
+fn shorten(text: &str) -> String {
+    text.chars().take(64).collect()
 }
 
 /// What a path has in the place of a pattern's parameter; empty where the pattern has none, `None` if they do not match.

@@ -306,7 +306,8 @@ impl<C: Context> Engine<C> {
     /// Goes on with a token, or ends.
     fn advance(&mut self, at: usize, choice: Option<Choice>) {
         let Some(Choice { token, logprobs }) = choice else {
-            return self.end(at, News::Stop { token: false });
+            let fault = self.sequence(at).constraint.as_ref().and_then(|constraint| constraint.fault());
+            return self.end(at, fault.map_or(News::Stop { token: false }, News::Failed));
         };
         if self.vocabulary.ends_generation(token) {
             return self.end(at, News::Stop { token: true });

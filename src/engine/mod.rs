@@ -13,6 +13,7 @@ mod inline;
 mod intake;
 mod iteration;
 pub mod llama;
+mod marks;
 mod prefix;
 mod prompt;
 mod questions;

@@ -13,7 +13,7 @@ pub struct Vocabulary {
     ends: Vec<u32>,
     /// Tokens that end a turn, in order.
     end_of_generation: Vec<Token>,
-    /// Control tokens and the text that they are written as, where it is known.
+    /// Control tokens and the text that they are written as, where it is known; in order.
     special: Vec<(Token, Vec<u8>)>,
 }
 
@@ -34,7 +34,8 @@ impl Vocabulary {
 
     /// Adds the text that control tokens are written as.
     #[must_use]
-    pub fn with_special(self, special: Vec<(Token, Vec<u8>)>) -> Self {
+    pub fn with_special(self, mut special: Vec<(Token, Vec<u8>)>) -> Self {
+        special.sort_unstable_by_key(|(token, _)| *token);
         Self { special, ..self }
     }
 
@@ -59,6 +60,15 @@ impl Vocabulary {
         &self.bytes[start as usize..end as usize]
     }
 
+    /// The bytes of a token, and of a control token those that it is written as.
+    #[must_use]
+    pub fn written(&self, token: Token) -> &[u8] {
+        match self.special.binary_search_by_key(&token, |(special, _)| *special) {
+            Ok(at) => &self.special[at].1,
+            Err(_) => self.piece(token),
+        }
+    }
+
     /// Whether a token ends a turn.
     #[must_use]
     pub fn ends_generation(&self, token: Token) -> bool {
@@ -81,6 +91,7 @@ mod tests {
         let vocabulary = Vocabulary::new([("a", false), ("", true), ("\u{e9}x", false), ("", true)])
             .with_special(vec![(1, b"<end>".to_vec())]);
         assert_eq!((vocabulary.special("<end>"), vocabulary.special("a")), (Some(1), None));
+        assert_eq!((vocabulary.written(1), vocabulary.written(0)), (b"<end>".as_slice(), b"a".as_slice()));
         assert_eq!(vocabulary.tokens(), 4);
         let pieces: Vec<&[u8]> = (0..5).map(|token| vocabulary.piece(token)).collect();
         assert_eq!(pieces, [b"a".as_slice(), b"", "\u{e9}x".as_bytes(), b"", b""]);

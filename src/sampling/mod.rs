@@ -20,7 +20,7 @@ mod random;
 
 use std::sync::Arc;
 
-use crate::generation::{SamplingSettings, Token};
+use crate::generation::{GenerationError, SamplingSettings, Token};
 use adjust::Adjustments;
 use blocks::Blocks;
 use chain::{Chain, Copied};
@@ -44,6 +44,10 @@ pub trait Constraint: Send {
     fn forbid(&mut self, candidates: &mut [Candidate]);
     /// The text goes on with `token`, which may follow.
     fn accept(&mut self, token: Token);
+    /// Why it cannot say any more what may follow, if it cannot; it then allows nothing.
+    fn fault(&self) -> Option<GenerationError> {
+        None
+    }
 }
 
 /// A token that was chosen.

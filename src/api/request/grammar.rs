@@ -4,8 +4,9 @@ use schemars::{Schema, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::range::{missing, out_of_range, shorten};
-use super::{ApiError, gbnf, schema};
+use super::{ApiError, schema};
 use crate::generation::Grammar;
+use crate::grammar::{self, Bounds};
 
 /// The fields that say it; a request has one of them.
 const FIELDS: [&str; 3] = ["grammar", "json_schema", "response_format"];
@@ -80,8 +81,8 @@ fn gbnf(field: Option<&Value>) -> Result<Option<Grammar>, ApiError> {
     match field {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.is_empty() => Ok(None),
-        Some(Value::String(text)) => match gbnf::check(text) {
-            Ok(()) => Ok(Some(Grammar::Gbnf(text.clone()))),
+        Some(Value::String(text)) => match grammar::Grammar::read(text, Bounds::WRITTEN) {
+            Ok(_) => Ok(Some(Grammar::Gbnf(text.clone()))),
             Err(reason) => Err(ApiError::invalid("grammar", format!("grammar: {reason}"))),
         },
         Some(_) => Err(ApiError::invalid("grammar", "grammar: expected a string")),

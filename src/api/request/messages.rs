@@ -45,6 +45,20 @@ struct RawFunction {
     arguments: Option<Value>,
 }
 
+/// The most messages of a chat: more than a template writes within its own bounds.
+const MAX_MESSAGES: usize = 32_768;
+
+/// Refuses what has too many messages before any of them is looked at.
+pub(super) fn bounded(object: &Map<String, Value>) -> Result<(), ApiError> {
+    match object.get("messages").and_then(Value::as_array) {
+        Some(messages) if messages.len() > MAX_MESSAGES => {
+            let message = format!("messages: at most {MAX_MESSAGES} messages, got {}", messages.len());
+            Err(ApiError::invalid("messages", message))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The messages of a chat.
 pub(super) fn messages(messages: Option<Vec<RawMessage>>) -> Result<Vec<Message>, ApiError> {
     let messages = messages.ok_or_else(|| missing("messages"))?;

@@ -4,15 +4,14 @@
 //! does not implement are refused when they would change the answer, and ignored when they would not. What
 //! llama.cpp only survives in moderation, such as grammars, is bounded here, before a worker sees it.
 //!
-//! In reading order: `prompts`; `chat` with `messages` and `tools`; `sampling` and `bias`, `output`, `grammar` with its
-//! bounds in `gbnf` and `schema`, `unsupported`, and `range` for single values. Other APIs: `native`; `turn` with
+//! In reading order: `prompts`; `chat` with `messages` and `tools`; `sampling` and `bias`, `output`, `grammar` and
+//! `schema` with `schema_values`, `unsupported`, and `range` for single values. Other APIs: `native`; `turn` with
 //! `transcript` and `blocks` for those that give one answer to a conversation, which are `anthropic` and `responses`.
 
 mod anthropic;
 mod bias;
 mod blocks;
 mod chat;
-mod gbnf;
 mod grammar;
 mod messages;
 mod native;
@@ -22,6 +21,7 @@ mod range;
 mod responses;
 mod sampling;
 mod schema;
+mod schema_values;
 mod target;
 mod tools;
 mod transcript;
@@ -165,6 +165,7 @@ pub fn read<'catalog>(
 ) -> Result<Job<'catalog>, ApiError> {
     let object: Map<String, Value> = body::parse(bytes)?;
     unsupported::refuse(&object, shape)?;
+    messages::bounded(&object)?;
     let raw: RawRequest = body::from_object(&object)?;
     let model = find_model(&raw.model, catalog)?;
     refuse_others(model, Makes::Text)?;
@@ -247,6 +248,7 @@ pub fn chat_prompt(
     struct RawChat {
         messages: Option<Vec<RawMessage>>,
     }
+    messages::bounded(object)?;
     let messages = body::from_object::<RawChat>(object)?.messages;
     Ok(chat::prepare(chat::read(object, messages, None)?, &model.chat, now)?.prompt)
 }

@@ -40,7 +40,9 @@ pub(super) fn number(field: &str, given: Option<f32>, default: f32, range: Range
     if above_low && value <= range.high {
         return Ok(value);
     }
-    Err(out_of_range(field, &range.to_string(), value))
+    // What 32 bits cannot hold.
+    let got = if value.is_infinite() { "one far beyond".to_owned() } else { value.to_string() };
+    Err(out_of_range(field, &range.to_string(), got))
 }
 
 /// A number of tokens that a field counts back; −1 is the whole context, given as `None`.

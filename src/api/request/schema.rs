@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use super::range::shorten;
+use super::schema_values;
 
 /// The most bytes of a schema.
 const MAX_BYTES: usize = 64 << 10;
@@ -22,14 +23,8 @@ const MAX_DEPTH: usize = 32;
 const MAX_PROPERTIES: usize = 128;
 /// The most properties of all objects.
 const MAX_ALL_PROPERTIES: usize = 1000;
-/// The most values of one `enum`; each is a way on that is looked at with each token. OpenAI takes 1,000 in all.
-const MAX_ENUM_VALUES: usize = 1000;
 /// The most bytes of a property's name and of a `$ref`. The converter recurses with each character of a name.
 const MAX_NAME_BYTES: usize = 256;
-/// The most bytes of a `pattern`, for the same reason.
-const MAX_PATTERN_BYTES: usize = 1024;
-/// JSON has seven types, `integer` counted.
-const MAX_TYPES: usize = 7;
 
 /// Where a schema has another one, and where it has several.
 const ONE: [&str; 3] = ["additionalProperties", "items", "prefixItems"];
@@ -77,10 +72,10 @@ impl<'schema> Checker<'schema> {
             // `true` and `false`, or what the converter refuses.
             return Ok(Size { bytes: schema.to_string().len(), depth: 1, properties: 0 });
         };
-        check_values(fields)?;
         if let Some(reference) = fields.get("$ref") {
             return self.reference(reference, depth);
         }
+        schema_values::check(fields)?;
         let mut size = Size { bytes: own_bytes(fields), depth: 0, properties: 0 };
         if let Some(Value::Object(properties)) = fields.get("properties") {
             size.properties = properties.len();
@@ -201,22 +196,6 @@ fn own_bytes(fields: &Map<String, Value>) -> usize {
         key => key.len() + value.to_string().len() + 4,
     });
     own.sum::<usize>() + 2
-}
-
-/// The bounds of what is not a schema inside of one.
-fn check_values(fields: &Map<String, Value>) -> Result<(), String> {
-    let length = |key: &str| fields.get(key).and_then(Value::as_array).map_or(0, Vec::len);
-    if length("enum") > MAX_ENUM_VALUES {
-        return Err(format!("an enum has at most {MAX_ENUM_VALUES} values, got {}", length("enum")));
-    }
-    if length("type") > MAX_TYPES {
-        return Err(format!("JSON has {MAX_TYPES} types, got {} in one type", length("type")));
-    }
-    let pattern = fields.get("pattern").and_then(Value::as_str).unwrap_or_default();
-    if pattern.len() > MAX_PATTERN_BYTES {
-        return Err(format!("a pattern has at most {MAX_PATTERN_BYTES} bytes, got {}", pattern.len()));
-    }
-    Ok(())
 }
 
 fn check_name(what: &str, name: &str) -> Result<(), String> {

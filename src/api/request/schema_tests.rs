@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use schema_values::MAX_ENUM_VALUES;
 
 #[track_caller]
 fn refuses(schema: &Value, expected: &str) {
@@ -55,6 +56,34 @@ fn what_a_schema_has_is_bounded() {
         "the name of a property has at most 256 bytes",
     );
     refuses(&json!({ "$ref": format!("#/{}", "x".repeat(256)) }), "a $ref has at most 256 bytes");
+}
+
+#[test]
+fn what_the_converter_does_not_know_is_named() {
+    for (schema, expected) in [
+        (json!({ "type": "colour" }), "type: expected array, boolean, integer"),
+        (json!({ "type": [] }), "type: expected"),
+        (json!({ "enum": [] }), "an enum has at least one value"),
+        (json!({ "enum": 1 }), "enum: expected an array of values, got 1"),
+        (json!({ "pattern": 1 }), "pattern: expected a string, got 1"),
+        (json!({ "required": "a" }), "required: expected an array of names"),
+        (json!({ "properties": [] }), "properties: expected an object of schemas"),
+        (json!({ "properties": { "a": true } }), "properties.a: expected a schema"),
+        (json!({ "anyOf": [] }), "anyOf: expected at least one schema"),
+        (json!({ "items": 5 }), "items: expected a schema, or an array of schemas"),
+        (json!({ "additionalProperties": 5 }), "additionalProperties: expected true, false or a schema"),
+        (json!({ "minItems": 5, "maxItems": 2 }), "minItems (5) is more than maxItems (2)"),
+        (json!({ "maxLength": -1 }), "maxLength: expected a whole number from 0 to 2147483647, got -1"),
+        (json!({ "maxLength": 1_u64 << 31 }), "maxLength: expected a whole number"),
+        (json!({ "minItems": 2001 }), "minItems: expected at most 2000, got 2001"),
+        (json!({ "minimum": "1" }), "minimum: expected a number, got \"1\""),
+        (json!({ "type": "integer", "maximum": 1e300 }), "maximum: expected a number of at most 64 bits"),
+        (json!({ "type": "integer", "maximum": u64::MAX }), "maximum: expected a number of at most 64 bits"),
+        (json!({ "minimum": 5, "maximum": 2 }), "the minimum (5) is more than the maximum (2)"),
+    ] {
+        refuses(&json!({ "items": schema }), expected);
+    }
+    accepts(&json!({ "type": "integer", "minimum": 0.5, "maximum": i64::MAX }));
 }
 
 #[test]

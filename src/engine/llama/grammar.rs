@@ -1,62 +1,95 @@
-//! Grammars, as llama.cpp reads and follows them.
+//! Grammars: those of clients, and what llama.cpp makes of schemas.
+
+use std::sync::Arc;
 
 use llama_cpp_2::json_schema_to_grammar;
-use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::sampling::LlamaSampler;
-use llama_cpp_2::token::data::LlamaTokenData;
-use llama_cpp_2::token::data_array::LlamaTokenDataArray;
 
 use super::calls;
-use super::tokens::llama_token;
+use crate::engine::Vocabulary;
 use crate::generation::{GenerationError, Grammar, Token};
+use crate::grammar::{Bounds, Follower};
 use crate::sampling::{Candidate, Constraint};
 
-/// Reads a grammar. Hostile ones can hang or end the process: this runs in a worker.
+/// Reads a grammar. llama.cpp's converter can hang or end the process on a hostile schema: this runs in a worker.
+/// `tokenize` recognizes special tokens.
 pub(super) fn constraint(
-    model: &LlamaModel,
     grammar: &Grammar,
+    vocabulary: &Arc<Vocabulary>,
+    tokenize: impl Fn(&str) -> Vec<Token>,
 ) -> Result<Box<dyn Constraint>, GenerationError> {
-    let error = |field: &str, reason: String| GenerationError::Grammar { field: field.into(), reason };
-    let (field, text) = match grammar {
-        Grammar::Gbnf(text) => ("grammar", text.clone()),
-        Grammar::JsonSchema(schema) => {
-            let text = json_schema_to_grammar(schema).map_err(|e| error("json_schema", e.to_string()))?;
-            ("json_schema", text)
-        }
+    let (field, text, bounds) = match grammar {
+        Grammar::Gbnf(text) => ("grammar", Ok(text.clone()), Bounds::WRITTEN),
+        Grammar::JsonSchema(schema) => ("json_schema", converted(schema), Bounds::CONVERTED),
         Grammar::Calls(calls) => {
-            let converted =
-                json_schema_to_grammar(&calls.schema).map_err(|e| error("tools", e.to_string()))?;
-            ("tools", calls::assemble(calls, &converted).map_err(|reason| error("tools", reason))?)
+            let text = converted(&calls.schema).and_then(|text| calls::assemble(calls, &text));
+            ("tools", text, Bounds::CONVERTED)
         }
     };
-    let sampler = LlamaSampler::grammar(model, &text, "root")
-        .map_err(|e| error(field, format!("{e} (llama.cpp's own message is in the log)")))?;
-    Ok(Box::new(LlamaGrammar { sampler, data: LlamaTokenDataArray::new(Vec::new(), false) }))
+    let follower = text.and_then(|text| {
+        let mut grammar = crate::grammar::Grammar::read(&text, bounds)?;
+        grammar.resolve(vocabulary.tokens(), |text| match tokenize(text).as_slice() {
+            [token] => Some(*token),
+            _ => None,
+        })?;
+        Follower::new(grammar).map_err(|error| error.to_string())
+    });
+    let follower = follower.map_err(|reason| GenerationError::Grammar { field: field.into(), reason })?;
+    Ok(Box::new(Followed { follower, vocabulary: Arc::clone(vocabulary), field, fault: None }))
+}
+
+fn converted(schema: &str) -> Result<String, String> {
+    json_schema_to_grammar(schema).map_err(|_| {
+        "llama.cpp cannot make a grammar of it; simplify it, see docs/api.md for what is known".to_owned()
+    })
 }
 
 /// The state of one text.
-struct LlamaGrammar {
-    sampler: LlamaSampler,
-    /// Kept for its memory.
-    data: LlamaTokenDataArray,
+struct Followed {
+    follower: Follower,
+    vocabulary: Arc<Vocabulary>,
+    /// The request's field.
+    field: &'static str,
+    /// Why it is given up.
+    fault: Option<String>,
 }
 
-impl Constraint for LlamaGrammar {
+impl Followed {
+    fn allows(&mut self, token: Token) -> bool {
+        if self.fault.is_some() {
+            return false;
+        }
+        if self.vocabulary.ends_generation(token) {
+            return self.follower.may_end();
+        }
+        self.follower.allows(token, self.vocabulary.written(token)).unwrap_or_else(|error| {
+            self.fault = Some(error.to_string());
+            false
+        })
+    }
+}
+
+impl Constraint for Followed {
     fn forbid(&mut self, candidates: &mut [Candidate]) {
-        let data = candidates.iter().map(|c| LlamaTokenData::new(llama_token(c.token), c.logit, 0.0));
-        self.data.data.clear();
-        self.data.data.extend(data);
-        self.data.sorted = false;
-        self.data.apply_sampler(&mut self.sampler);
-        // A grammar only changes logits, in place.
-        for (candidate, judged) in candidates.iter_mut().zip(&self.data.data) {
-            candidate.logit = judged.logit();
+        for candidate in candidates {
+            if !self.allows(candidate.token) {
+                candidate.logit = f32::NEG_INFINITY;
+            }
         }
     }
 
     fn accept(&mut self, token: Token) {
-        if let Err(error) = self.sampler.try_accept(llama_token(token)) {
-            tracing::warn!(token, %error, "the grammar did not take a token that it had allowed");
+        if self.vocabulary.ends_generation(token) {
+            return;
         }
+        match self.follower.accept(token, self.vocabulary.written(token)) {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(token, "the grammar did not take a token that it had allowed"),
+            Err(error) => self.fault = Some(error.to_string()),
+        }
+    }
+
+    fn fault(&self) -> Option<GenerationError> {
+        let reason = self.fault.clone()?;
+        Some(GenerationError::Grammar { field: self.field.into(), reason })
     }
 }

@@ -37,6 +37,8 @@ const MEMORY_BOUND_BYTES: u64 = 64 << 20;
 /// More threads than this do not choose tokens faster: they all read the same memory.
 const MAX_SAMPLING_THREADS: usize = 12;
 
+/// As special tokens are written in a text.
+const WRITTEN: Tokenizing = Tokenizing { add_special: false, parse_special: true };
 /// "Offload everything": larger than any model's number of layers.
 const ALL_LAYERS: u32 = 9_999;
 
@@ -53,11 +55,13 @@ impl Loader for LlamaLoader {
         let model = LlamaModel::load_from_file(backend(), &spec.path, &params)
             .map_err(|e| error(format!("{e} (llama.cpp's own messages are in the log){}", hint(spec))))?;
         let vocabulary = Arc::new(tokens::vocabulary(&model.vocab()));
+        let tokenizer = tokens::Tokenizer::new(&model.vocab());
         Ok(LlamaWeights {
             has_window: has_window(&model),
             is_encoder: is_encoder(&model),
             model,
             vocabulary,
+            tokenizer,
             on_host: spec.devices == DeviceSet::HOST,
             making_context: Mutex::new(()),
             kept: Mutex::default(),
@@ -115,6 +119,7 @@ fn is_encoder(model: &LlamaModel) -> bool {
 pub struct LlamaWeights {
     model: LlamaModel,
     vocabulary: Arc<Vocabulary>,
+    tokenizer: tokens::Tokenizer,
     on_host: bool,
     /// Whether some layers see only the last tokens (sliding-window attention).
     has_window: bool,
@@ -190,11 +195,11 @@ impl Weights for LlamaWeights {
     }
 
     fn tokenize(&self, text: &str) -> Vec<Token> {
-        tokens::tokenize(&self.model.vocab(), text)
+        self.tokenizer.tokenize(&self.model.vocab(), text)
     }
 
     fn tokenize_with(&self, text: &str, form: Tokenizing) -> Vec<Token> {
-        tokens::tokenize_with(&self.model.vocab(), text, form)
+        self.tokenizer.tokenize_with(&self.model.vocab(), text, form)
     }
 
     fn special(&self, token: SpecialToken) -> Option<Token> {
@@ -206,7 +211,7 @@ impl Weights for LlamaWeights {
     }
 
     fn constraint(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, GenerationError> {
-        grammar::constraint(&self.model, grammar)
+        grammar::constraint(grammar, &self.vocabulary, |text| self.tokenize_with(text, WRITTEN))
     }
 }
 
