@@ -6,6 +6,7 @@ mod init;
 mod keeper;
 mod key;
 mod manual;
+mod notify;
 mod probe;
 mod progress;
 mod quantize;

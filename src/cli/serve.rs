@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::server::{Server, ServerOptions, ShutDown};
 use super::signals::Signals;
 use super::watch::FileWatch;
-use super::{ServeArguments, own_program, print, relaunch};
+use super::{ServeArguments, notify, own_program, print, relaunch};
 use crate::policy::Policy;
 use crate::telemetry::RELOADS;
 
@@ -48,12 +48,14 @@ async fn run_until_told(
             () = changed(policy_watch.as_mut()) => ("the policy's file changed", Changed::Policy),
             () = changed(keys_watch.as_mut()) => ("the file of API keys changed", Changed::Keys),
         };
+        notify::reloading();
         if what != Changed::Policy && keys_file.is_some() {
             tell("the API keys were", "the old ones stay", why, server.reload_keys());
         }
         if what != Changed::Keys {
             tell("the policy was", "the old one stays", why, reload(server, arguments).await);
         }
+        notify::ready();
     }
 }
 
@@ -110,6 +112,8 @@ async fn serve(policy: &Policy, arguments: &ServeArguments) -> anyhow::Result<()
     let options = ServerOptions::of_this_machine(policy, &program, Vec::new()).await?;
     let mut server = Server::start(policy, options).await?;
     announce(policy, &server);
+    notify::ready();
+    notify::keep_alive();
     let keys_file = policy.server.api_keys_file.as_deref();
     let broken = run_until_told(&mut server, &mut signals, &mut hang_up, arguments, keys_file).await;
     tokio::spawn(async move {
@@ -117,6 +121,7 @@ async fn serve(policy: &Policy, arguments: &ServeArguments) -> anyhow::Result<()
         tracing::warn!(signal = signal.name(), "second signal: ending at once");
         end_at_once(signal.exit_code());
     });
+    notify::stopping();
     let ShutDown { given_up, workers_ended } = server.shut_down().await;
     if given_up > 0 {
         tracing::warn!(given_up, "requests were given up because drain_timeout_ms was over");
