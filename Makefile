@@ -5,7 +5,7 @@
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: run test lint tools
+.PHONY: run test observability lint tools
 
 run: tools ## Build, and serve the embedded model on 127.0.0.1:8080
 	$(CARGO) run --release -- $(ARGS)
@@ -13,6 +13,10 @@ run: tools ## Build, and serve the embedded model on 127.0.0.1:8080
 test: ## Run all tests
 	@sh .cargo/tools.sh redis-server
 	$(CARGO) test --release --features fault-injection $(ARGS)
+
+observability: tools ## Check the dashboard and the alerts with a real Prometheus
+	$(CARGO) build --release --features fault-injection
+	sh tests/observability/run.sh
 
 lint: tools ## Check format, warnings and links of the documentation
 	$(CARGO) fmt --check

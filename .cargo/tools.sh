@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes sure that what compiling llama.cpp needs is here: cmake, a C++ compiler, and libclang for its bindings; and
 # curl, for the command that the server prints and for its test.
-# Further commands that are needed, such as servers that tests start, can be named; their packages have the same names.
+# Further commands that are needed, such as servers that tests start, can be named; their packages have the same names,
+# but for promtool, which comes with Prometheus.
 # Installs what is missing on Debian and Ubuntu; elsewhere says what to install.
 set -eu
 
@@ -11,7 +12,15 @@ command -v c++ >/dev/null 2>&1 || missing="$missing g++"
 command -v make >/dev/null 2>&1 || missing="$missing make"
 command -v curl >/dev/null 2>&1 || missing="$missing curl"
 for further in "$@"; do
-  command -v "$further" >/dev/null 2>&1 || missing="$missing $further"
+  command -v "$further" >/dev/null 2>&1 && continue
+  case "$further" in
+    promtool) package=prometheus ;;
+    *) package=$further ;;
+  esac
+  case "$missing " in
+    *" $package "*) ;;
+    *) missing="$missing $package" ;;
+  esac
 done
 
 # bindgen needs the library and the compiler's own headers. Debian's package has both; the library alone, or the C++
