@@ -63,6 +63,9 @@ impl Remote {
             .set_connection_timeout(Some(PUT_PATIENCE))
             .set_response_timeout(Some(PUT_PATIENCE));
         let connection = ConnectionManager::new_lazy_with_config(Client::open(&*url.0)?, config)?;
+        for operation in ["get", "put"] {
+            counter!(CACHE_ERRORS, "model" => model.to_string(), "operation" => operation).increment(0);
+        }
         let (paused, failed) = (Mutex::default(), AtomicBool::new(false));
         Ok(Self { model: model.clone(), connection, paused, failed })
     }

@@ -39,6 +39,9 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     if metrics::set_global_recorder(recorder).is_ok() {
         names::describe();
         metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        for outcome in ["reloaded", "refused"] {
+            counter!(RELOADS, "outcome" => outcome).increment(0);
+        }
         return Ok(HANDLE.get_or_init(|| handle).clone());
     }
     // Another thread was faster: its handle is about to be there.
@@ -105,6 +108,10 @@ impl ModelMetrics {
     #[must_use]
     pub fn new(model: &ModelName) -> Self {
         let label = model.to_string();
+        // Series that begin with their first event hide it from `increase()`.
+        for outcome in [Outcome::Completed, Outcome::Cancelled, Outcome::Refused, Outcome::Failed] {
+            counter!(REQUESTS, "model" => label.clone(), "outcome" => outcome.name()).increment(0);
+        }
         Self {
             model: model.clone(),
             ttft: histogram!(TTFT, "model" => label.clone()),
