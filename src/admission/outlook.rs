@@ -103,6 +103,29 @@ impl Admission {
         Err(Rejection::Deadline { timeout: deadline.timeout, explanation, retry_after })
     }
 
+    /// How long a request that came now would wait for a slot, as far as anything is known. Nothing is loaded and nobody
+    /// waits: nothing, because it would be loaded for it.
+    #[must_use]
+    pub fn expected_wait(&self, model: &ModelName) -> Duration {
+        let Some(queue) = self.queue(model) else { return Duration::ZERO };
+        let state = queue.lock();
+        let snapshot = self.pool.load();
+        let loads = || snapshot.instances(model).iter().map(|instance| instance.load());
+        let idle = loads().any(|load| load.ready && load.leased < load.slots);
+        let sleeps = loads().next().is_none() && state.condition.loading.is_none();
+        if state.waiting.is_empty() && (idle || sleeps) {
+            return Duration::ZERO;
+        }
+        let slots = self.slots(model);
+        let known = self.time_to_drain(&queue, &state);
+        // Where there is no slot, it takes at least as long as it has taken, whatever was expected.
+        let so_far = known.is_none() || slots == 0;
+        let so_far = state.waiting.oldest_wait(self.clock.now()) * u32::from(so_far);
+        // All slots are busy: one more than those who wait has to become free.
+        let next = state.waiting.mean_hold().filter(|_| slots > 0).map(|hold| hold / slots.max(1));
+        known.unwrap_or_default().max(so_far) + next.unwrap_or_default()
+    }
+
     fn slots(&self, model: &ModelName) -> u32 {
         self.pool.load().instances(model).iter().map(|instance| instance.load().slots).sum()
     }

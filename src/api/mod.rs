@@ -22,6 +22,7 @@ mod models;
 mod native;
 mod openapi;
 mod patience;
+mod probes;
 mod props;
 mod request;
 mod rerank;
@@ -167,6 +168,8 @@ impl Api {
         body::foresee(visit.headers, self.policy.max_body_bytes.0)?;
         match found.endpoint {
             Endpoint::Health => Ok(self.health()),
+            Endpoint::Live => Ok(Self::live()),
+            Endpoint::Ready => self.ready(target),
             Endpoint::Models => Ok(self.models(visit)),
             Endpoint::Model => self.model(&found.parameter, visit),
             Endpoint::Metrics => Ok(self.render_metrics()),

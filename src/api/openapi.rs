@@ -92,6 +92,11 @@ fn operation(endpoint: Endpoint, generator: &mut SchemaGenerator) -> Operation {
     let post_of_model = |summary, schema| Operation { query: &[MODEL], ..post(summary, schema) };
     match endpoint {
         Endpoint::Health => get("Whether requests are taken, and how the models are doing."),
+        Endpoint::Live => get("Whether the process lives."),
+        Endpoint::Ready => Operation {
+            query: &[("model", "Whether this one would take a request in time; any by default.")],
+            ..get("Whether a request would get a slot in time.")
+        },
         Endpoint::Models => get("The models."),
         Endpoint::Model => get("One model."),
         Endpoint::Metrics => Operation { answers: &[TEXT], ..get("Metrics for Prometheus.") },

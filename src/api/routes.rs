@@ -16,6 +16,8 @@ use crate::policy::ServerPolicy;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
     Health,
+    Live,
+    Ready,
     Models,
     Model,
     Metrics,
@@ -39,7 +41,7 @@ impl Endpoint {
     /// Who may use it.
     pub const fn access(self, policy: &ServerPolicy) -> Access {
         match self {
-            Self::Health => Access::Open,
+            Self::Health | Self::Live | Self::Ready => Access::Open,
             Self::Metrics if !policy.metrics_require_key => Access::Open,
             Self::Admin(_) => Access::Admin,
             _ => Access::User,
@@ -72,8 +74,10 @@ const fn route(method: &'static str, pattern: &'static str, endpoint: Endpoint) 
 }
 
 /// All paths with their methods. The patterns are also the labels of metrics.
-const ROUTES: [Route; 29] = [
+const ROUTES: [Route; 31] = [
     route("GET", "/health", Endpoint::Health),
+    route("GET", "/live", Endpoint::Live),
+    route("GET", "/ready", Endpoint::Ready),
     route("GET", "/metrics", Endpoint::Metrics),
     route("GET", "/openapi.json", Endpoint::OpenApi),
     route("GET", "/v1/models", Endpoint::Models),
