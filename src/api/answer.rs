@@ -1,5 +1,6 @@
 //! What the engine tells of one choice, as the parts of an answer: neutral to the shape in which a client gets it.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -40,8 +41,9 @@ pub enum Part {
 }
 
 /// Why a choice ended by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "FinishReason")]
 pub enum End {
     /// The model ended its turn, or a stop string was reached.
     Stop,

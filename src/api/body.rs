@@ -1,11 +1,12 @@
 //! Reads and parses request bodies: bounded in size and time, with errors that name the field.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, BytesMut};
 use futures_util::{Stream, StreamExt};
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -14,6 +15,10 @@ use super::error::ApiError;
 
 /// How long a body may take to come in.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How much of a body that is refused is thrown away, and for how long: who still sends hears nothing, and whose
+/// connection ends meanwhile never does.
+const DISCARDED_BYTES: u64 = 64 << 20;
+const DISCARD_TIME: Duration = Duration::from_millis(300);
 
 /// Refuses a body whose headers say that it cannot be read, before it is waited for.
 ///
@@ -32,6 +37,34 @@ pub fn foresee(headers: &HeaderMap, limit: u64) -> Result<(), ApiError> {
             "content-encoding: this server reads no compressed bodies; send it as it is",
         )),
     }
+}
+
+/// Throws away what comes of a body that is refused, unless it is asked for only now (`expect`).
+pub async fn discard<S, B>(body: S, headers: &HeaderMap)
+where
+    S: Stream<Item = Result<B, warp::Error>>,
+    B: Buf,
+{
+    if !headers.contains_key(EXPECT) {
+        discard_rest(std::pin::pin!(body)).await;
+    }
+}
+
+async fn discard_rest<S, B>(mut body: Pin<&mut S>)
+where
+    S: Stream<Item = Result<B, warp::Error>>,
+    B: Buf,
+{
+    let all = async {
+        let mut bytes = 0;
+        while bytes < DISCARDED_BYTES
+            && let Some(Ok(chunk)) = body.next().await
+        {
+            bytes += chunk.remaining() as u64;
+        }
+    };
+    // What did not come in time is not waited for.
+    drop(tokio::time::timeout(DISCARD_TIME, all).await);
 }
 
 /// Reads a body of at most `limit` bytes.
@@ -53,6 +86,7 @@ where
                 message: format!("the body could not be read: {error}"),
             })?;
             if bytes.len() as u64 + chunk.remaining() as u64 > limit {
+                discard_rest(body).await;
                 return Err(ApiError::BodyTooLarge { limit });
             }
             bytes.put(&mut chunk);
@@ -102,10 +136,11 @@ pub fn from_object<'de, T: Deserialize<'de>>(object: &'de Map<String, Value>) ->
 
 /// serde's message with JSON's names for types instead of Rust's.
 fn plain(error: &serde_json::Error) -> String {
-    const NAMES: [(&str, &str); 7] = [
+    const NAMES: [(&str, &str); 8] = [
         ("expected u32", "expected a whole number from 0 to 4294967295"),
         ("expected i64", "expected a whole number"),
-        ("expected f32", "expected a number"),
+        ("expected f64", "expected a number"),
+        ("expected usize", "expected a whole number"),
         ("a sequence", "an array"),
         ("sequence", "array"),
         ("expected a map", "expected an object"),

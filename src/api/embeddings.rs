@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -16,7 +16,7 @@ use super::auth::prompt_tokens;
 use super::body;
 use super::choices::Provenance;
 use super::error::ApiError;
-use super::request::{Makes, find_model, refuse_others, timeout};
+use super::request::{Makes, find_model, refuse_others, timeout, timeout_part};
 use crate::admission::Arrival;
 use crate::cache::Source;
 use crate::catalog::{Catalog, CatalogModel};
@@ -31,18 +31,21 @@ pub(super) const MAX_INPUTS: usize = 2048;
 #[serde(untagged, expecting = "expected a string, an array of strings, token ids or arrays of token ids")]
 #[schemars(rename = "EmbeddingInput")]
 enum RawInput {
-    Text(String),
-    Tokens(Vec<Token>),
-    Texts(Vec<String>),
-    ManyTokens(Vec<Vec<Token>>),
+    Text(#[schemars(length(min = 1))] String),
+    Tokens(#[schemars(length(min = 1))] Vec<Token>),
+    Texts(#[schemars(length(min = 1, max = MAX_INPUTS), inner(length(min = 1)))] Vec<String>),
+    ManyTokens(#[schemars(length(min = 1, max = MAX_INPUTS), inner(length(min = 1)))] Vec<Vec<Token>>),
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "EmbeddingRequest")]
 struct RawRequest {
     model: String,
+    #[schemars(with = "RawInput")]
     input: Option<RawInput>,
+    #[schemars(extend("enum" = ["float", "base64", null]))]
     encoding_format: Option<String>,
+    #[schemars(range(min = 1))]
     dimensions: Option<u32>,
 }
 
@@ -115,7 +118,7 @@ impl Form {
 }
 
 /// A vector as it is sent.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, JsonSchema, PartialEq, Serialize)]
 #[serde(untagged)]
 enum Vector {
     Floats(Vec<f32>),
@@ -124,7 +127,8 @@ enum Vector {
 }
 
 /// The answer, in OpenAI's shape.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "Embeddings")]
 pub(super) struct Answer<'catalog> {
     object: &'static str,
     data: Vec<Embedding>,
@@ -132,7 +136,7 @@ pub(super) struct Answer<'catalog> {
     usage: TextUsage,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 struct Embedding {
     object: &'static str,
     index: usize,
@@ -140,7 +144,7 @@ struct Embedding {
 }
 
 /// Tokens counted where nothing is generated.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
 pub(super) struct TextUsage {
     prompt_tokens: u64,
     total_tokens: u64,
@@ -156,7 +160,12 @@ impl TextUsage {
 
 /// What a body looks like.
 pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
-    generator.subschema_for::<RawRequest>()
+    json_schema!({ "allOf": [generator.subschema_for::<RawRequest>(), timeout_part()] })
+}
+
+/// What an answer looks like.
+pub(super) fn answer_schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<Answer<'_>>()
 }
 
 /// Reads the body of a request.

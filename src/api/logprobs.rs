@@ -1,5 +1,6 @@
 //! The probabilities of tokens, in OpenAI's shapes: one for chats, an older one for completions.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -10,7 +11,7 @@ use crate::generation::{TokenLogprob, TokenLogprobs};
 const IMPOSSIBLE: f32 = -9999.0;
 
 /// The probabilities of some tokens of an answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(untagged)]
 pub enum Logprobs<'a> {
     /// `{"content": […]}`
@@ -32,14 +33,15 @@ pub enum Logprobs<'a> {
 }
 
 /// A token, and the likeliest ones at its place.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct ChatToken<'a> {
     #[serde(flatten)]
     chosen: WireToken<'a>,
     top_logprobs: Vec<WireToken<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "TokenProbability")]
 struct WireToken<'a> {
     token: String,
     logprob: f32,

@@ -165,7 +165,11 @@ impl Api {
         S: Stream<Item = Result<B, warp::Error>>,
         B: Buf,
     {
-        body::foresee(visit.headers, self.policy.max_body_bytes.0)?;
+        let has_body = !matches!(*method, Method::GET | Method::HEAD);
+        if has_body && let Err(error) = body::foresee(visit.headers, self.policy.max_body_bytes.0) {
+            body::discard(body, visit.headers).await;
+            return Err(error);
+        }
         match found.endpoint {
             Endpoint::Health => Ok(self.health()),
             Endpoint::Live => Ok(Self::live()),

@@ -1,5 +1,7 @@
-//! `/openapi.json`: what can be asked, as OpenAPI 3.1. Made of the table of paths and of the types that the handlers read,
-//! so that it cannot name what there is not.
+//! `/openapi.json`: what can be asked and is answered, as OpenAPI 3.1. Made of the table of paths and of the types that the
+//! handlers read and send, so that it cannot name what there is not.
+
+mod answers;
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -34,15 +36,22 @@ pub(super) fn document() -> Value {
     let settings = SchemaSettings::draft2020_12();
     let mut generator =
         settings.with(|settings| settings.definitions_path = "/components/schemas".into()).into_generator();
-    let (error, anthropic) =
-        (generator.subschema_for::<ErrorBody>(), generator.subschema_for::<AnthropicErrorBody>());
+    // What is sent looks at the same types from the other side: what is left out is not required, what may be null is there.
+    let mut sent = SchemaSettings::draft2020_12().for_serialize();
+    sent.definitions_path = "/components/schemas".into();
+    let mut sent = sent.into_generator();
+    let (error, anthropic) = (sent.subschema_for::<ErrorBody>(), sent.subschema_for::<AnthropicErrorBody>());
     let mut paths: Map<String, Value> = Map::new();
     for (method, pattern, endpoint) in routes::all() {
         let operation = operation(endpoint, &mut generator);
         let methods = paths.entry(pattern).or_insert_with(|| json!({}));
         let error = if endpoint.dialect().is_anthropic() { &anthropic } else { &error };
-        methods[method.to_ascii_lowercase()] = describe(method, pattern, operation, error);
+        let answer = answers::schema(endpoint, &mut sent);
+        let errors = answers::errors(endpoint, error);
+        methods[method.to_ascii_lowercase()] = describe(method, pattern, operation, answer.as_ref(), errors);
     }
+    let mut schemas = generator.take_definitions(true);
+    schemas.extend(sent.take_definitions(true));
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -53,33 +62,58 @@ pub(super) fn document() -> Value {
             "license": { "name": "MIT OR Apache-2.0" },
         },
         "paths": paths,
-        "components": { "schemas": generator.take_definitions(true) },
+        "components": { "schemas": schemas },
     })
 }
 
-fn describe(method: &str, pattern: &str, operation: Operation, error: &Schema) -> Value {
+/// Describes a method of a path that answers with `answer` as JSON, or with an error.
+fn describe(
+    method: &str,
+    pattern: &str,
+    operation: Operation,
+    answer: Option<&Schema>,
+    errors: Map<String, Value>,
+) -> Value {
     let word = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     let id: String = format!("{}{pattern}", method.to_ascii_lowercase()).chars().map(word).collect();
     let in_path = pattern
         .ends_with("{id}")
-        .then(|| json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string" } }));
+        .then(|| json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } }));
     let in_query = operation.query.iter().map(|(name, means)| {
-        json!({ "name": name, "in": "query", "description": means, "schema": { "type": "string" } })
+        let schema = if *name == "limit" {
+            json!({ "type": "integer", "minimum": 0 })
+        } else {
+            json!({ "type": "string" })
+        };
+        json!({ "name": name, "in": "query", "description": means, "schema": schema })
     });
     let parameters: Vec<Value> = in_path.into_iter().chain(in_query).collect();
+    let schema = |kind: &str| match (kind, answer) {
+        (JSON, Some(schema)) => json!({ "schema": schema }),
+        (JSON, None) => json!({ "schema": { "type": "object" } }),
+        // A schema would be that of each event, and these have several forms.
+        (EVENTS, _) => json!({}),
+        _ => json!({ "schema": { "type": "string" } }),
+    };
     let content: Map<String, Value> =
-        operation.answers.iter().map(|kind| ((*kind).to_owned(), json!({}))).collect();
+        operation.answers.iter().map(|kind| ((*kind).to_owned(), schema(kind))).collect();
+    let mut responses =
+        Map::from_iter([("200".to_owned(), json!({ "description": "The answer.", "content": content }))]);
+    responses.extend(errors);
+    // Those who ask how things are hear it then, too; or that there is no such model.
+    if matches!(pattern, "/health" | "/ready") {
+        let schema = &mut responses["503"]["content"][JSON]["schema"];
+        *schema = json!({ "anyOf": [answer, schema.take()] });
+    }
     let mut described = json!({
         "operationId": id.trim_matches('_'),
         "summary": operation.summary,
         "parameters": parameters,
-        "responses": {
-            "200": { "description": "The answer.", "content": content },
-            "default": { "description": "An error.", "content": { JSON: { "schema": error } } },
-        },
+        "responses": responses,
     });
     if let Some((kind, schema)) = operation.body {
-        described["requestBody"] = json!({ "required": true, "content": { kind: { "schema": schema } } });
+        described["requestBody"] =
+            json!({ "required": pattern != "/admin/drain", "content": { kind: { "schema": schema } } });
     }
     described
 }
@@ -106,7 +140,7 @@ fn operation(endpoint: Endpoint, generator: &mut SchemaGenerator) -> Operation {
         Endpoint::Tokenize => post_of_model("The tokens of a text.", tokens::tokenize_schema(generator)),
         Endpoint::Detokenize => post_of_model("The text of tokens.", tokens::detokenize_schema(generator)),
         Endpoint::ApplyTemplate => {
-            post_of_model("The prompt that messages become.", request::schema(Shape::Chat, generator))
+            post_of_model("The prompt that messages become.", request::template_schema(generator))
         }
         Endpoint::Generate(shape) => {
             let summary = match shape {
@@ -124,7 +158,7 @@ fn operation(endpoint: Endpoint, generator: &mut SchemaGenerator) -> Operation {
             ..post("The assistant's next message, in Anthropic's shape.", request::messages_schema(generator))
         },
         Endpoint::CountTokens => {
-            post("How many tokens such a request's prompt has.", request::messages_schema(generator))
+            post("How many tokens such a request's prompt has.", request::count_schema(generator))
         }
         Endpoint::Native(path) => {
             let summary = match path {
@@ -202,7 +236,13 @@ mod tests {
         let mut ids = Vec::new();
         for (method, pattern, _) in routes::all() {
             let operation = &document["paths"][pattern][method.to_ascii_lowercase()];
-            assert!(operation["responses"]["default"].is_object(), "{method} {pattern}");
+            let responses = operation["responses"].as_object().unwrap();
+            assert!(responses.contains_key("200"), "{method} {pattern}");
+            for (status, response) in responses {
+                let content = response["content"].as_object().unwrap();
+                let known = content.iter().all(|(kind, told)| kind == EVENTS || told["schema"].is_object());
+                assert!(known, "{method} {pattern} {status}");
+            }
             ids.push(operation["operationId"].as_str().unwrap().to_owned());
         }
         let count = ids.len();

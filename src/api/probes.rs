@@ -1,16 +1,46 @@
 //! What load balancers and orchestrators ask: whether the process lives, and whether it should get requests.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{HeaderValue, RETRY_AFTER};
-use serde_json::{Map, Value, json};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
 use warp::reply::{Reply, Response};
 
 use super::Api;
 use super::error::ApiError;
 use super::request::{Target, find_model};
 use crate::catalog::CatalogModel;
+
+#[derive(Debug, JsonSchema, Serialize)]
+struct Live {
+    status: &'static str,
+}
+
+#[derive(Debug, JsonSchema, Serialize)]
+struct Ready {
+    status: &'static str,
+    /// By name.
+    models: BTreeMap<String, ModelReadiness>,
+}
+
+#[derive(Debug, JsonSchema, Serialize)]
+struct ModelReadiness {
+    status: &'static str,
+    expected_wait_ms: u64,
+}
+
+/// What `/live` answers.
+pub(super) fn live_schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<Live>()
+}
+
+/// What `/ready` answers.
+pub(super) fn ready_schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<Ready>()
+}
 
 /// How a model would take a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +66,7 @@ impl Readiness {
 impl Api {
     /// Alive: it answers. Whatever loads, waits or fails behind it is no reason to kill it.
     pub(super) fn live() -> Response {
-        warp::reply::json(&json!({ "status": "ok" })).into_response()
+        warp::reply::json(&Live { status: "ok" }).into_response()
     }
 
     /// Ready while a request would get a slot within the target: of the model that is named, or of any.
@@ -56,16 +86,16 @@ impl Api {
         let ready = !draining && models.iter().any(|(_, (readiness, _))| *readiness == Readiness::Ready);
         let wait = models.iter().map(|(_, (_, wait))| *wait).min().unwrap_or_default();
         let states = models.into_iter().map(|(name, (readiness, wait))| {
-            let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            (name.to_string(), json!({ "status": readiness.name(), "expected_wait_ms": wait_ms }))
+            let expected_wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            (name.to_string(), ModelReadiness { status: readiness.name(), expected_wait_ms })
         });
-        let states: Map<String, Value> = states.collect();
+        let states = states.collect();
         let word = match (draining, ready) {
             (true, _) => "draining",
             (false, true) => "ready",
             (false, false) => "busy",
         };
-        let body: Value = json!({ "status": word, "models": states });
+        let body = Ready { status: word, models: states };
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let mut response = warp::reply::with_status(warp::reply::json(&body), status).into_response();
         if !ready {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -13,7 +13,7 @@ use super::body;
 use super::choices::Provenance;
 use super::embeddings::{MAX_INPUTS, TextUsage, provenance, vectors};
 use super::error::ApiError;
-use super::request::{Makes, find_model, refuse_others, timeout};
+use super::request::{Makes, find_model, refuse_others, timeout, timeout_part};
 use crate::admission::Arrival;
 use crate::cache::Source;
 use crate::catalog::{Catalog, CatalogModel};
@@ -33,7 +33,9 @@ enum RawDocument {
 struct RawRequest {
     model: String,
     query: String,
+    #[schemars(length(min = 1, max = MAX_INPUTS))]
     documents: Vec<RawDocument>,
+    #[schemars(range(min = 1))]
     top_n: Option<usize>,
     return_documents: Option<bool>,
 }
@@ -63,7 +65,8 @@ impl Job<'_> {
 }
 
 /// The answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "Ranking")]
 pub(super) struct Answer<'catalog> {
     object: &'static str,
     model: &'catalog str,
@@ -71,7 +74,7 @@ pub(super) struct Answer<'catalog> {
     usage: TextUsage,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 struct Ranked {
     index: usize,
     relevance_score: f32,
@@ -79,14 +82,20 @@ struct Ranked {
     document: Option<Document>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "RankedDocument")]
 struct Document {
     text: String,
 }
 
 /// What a body looks like.
 pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
-    generator.subschema_for::<RawRequest>()
+    json_schema!({ "allOf": [generator.subschema_for::<RawRequest>(), timeout_part()] })
+}
+
+/// What an answer looks like.
+pub(super) fn answer_schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<Answer<'_>>()
 }
 
 /// Reads the body of a request.

@@ -1,5 +1,6 @@
 //! The bodies that clients get: OpenAI's shapes.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
 use super::answer::{Answer, Call, End, Part};
@@ -29,7 +30,8 @@ pub struct Heading {
 }
 
 /// Token counts as OpenAI writes them.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
+#[schemars(rename = "Usage")]
 struct WireUsage {
     prompt_tokens: u32,
     completion_tokens: u32,
@@ -37,7 +39,7 @@ struct WireUsage {
     prompt_tokens_details: PromptDetails,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
 struct PromptDetails {
     cached_tokens: u32,
 }
@@ -54,7 +56,8 @@ impl From<Usage> for WireUsage {
     }
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Answer")]
 struct Body<'a> {
     id: &'a str,
     object: &'static str,
@@ -68,7 +71,8 @@ struct Body<'a> {
     timings: Option<Timings>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Choice")]
 struct Choice<'a> {
     index: usize,
     #[serde(flatten)]
@@ -77,7 +81,7 @@ struct Choice<'a> {
     finish_reason: Option<End>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Content<'a> {
     Message(Message<'a>),
@@ -85,7 +89,8 @@ enum Content<'a> {
     Text(&'a str),
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "AnswerMessage")]
 struct Message<'a> {
     role: &'static str,
     /// Null in an answer that only calls functions.
@@ -96,7 +101,7 @@ struct Message<'a> {
     tool_calls: Vec<WireCall<'a>>,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Default, JsonSchema, Serialize)]
 struct Delta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
@@ -109,7 +114,8 @@ struct Delta<'a> {
 }
 
 /// A call, or the next piece of one.
-#[derive(Default, Serialize)]
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "Call")]
 struct WireCall<'a> {
     /// Only in streams.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,7 +127,8 @@ struct WireCall<'a> {
     function: WireFunction<'a>,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "CalledFunction")]
 struct WireFunction<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
@@ -156,6 +163,11 @@ impl<'a> From<&'a Part> for Delta<'a> {
             Part::Finish(..) => Self::default(),
         }
     }
+}
+
+/// What whole answers and the chunks of streams look like.
+pub fn schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<Body<'_>>()
 }
 
 impl Heading {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::admission::Pace;
 
 /// Times in milliseconds. What there is no figure for, such as the rate of no tokens, is null.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Timings {
     /// Tokens of the prompt that came from a KV cache.
     cache_n: u32,

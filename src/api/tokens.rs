@@ -1,11 +1,11 @@
 //! Texts to tokens and back, and messages to a prompt, in llama-server's shapes. No slot is taken; the model is loaded if
 //! it must be.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use warp::reply::{Reply as _, Response};
 
 use super::Api;
@@ -32,20 +32,67 @@ struct RawDetokenize {
 }
 
 /// A token and its text, or its bytes where they are no whole characters.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "TokenPiece")]
 struct WirePiece {
     id: Token,
-    piece: Value,
+    piece: Piece,
+}
+
+#[derive(Debug, JsonSchema, Serialize)]
+#[serde(untagged)]
+enum Piece {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "Tokens")]
+struct WireTokens {
+    tokens: TokenList,
+}
+
+#[derive(Debug, JsonSchema, Serialize)]
+#[serde(untagged)]
+enum TokenList {
+    Ids(Vec<Token>),
+    Pieces(Vec<WirePiece>),
+}
+
+#[derive(Debug, JsonSchema, Serialize)]
+struct TextOfTokens {
+    content: String,
+}
+
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "WrittenPrompt")]
+struct Written {
+    prompt: String,
 }
 
 /// What a body of `/tokenize` looks like.
 pub(super) fn tokenize_schema(generator: &mut SchemaGenerator) -> Schema {
-    generator.subschema_for::<RawTokenize>()
+    json_schema!({ "allOf": [generator.subschema_for::<RawTokenize>(), request::model_part()] })
 }
 
 /// What a body of `/detokenize` looks like.
 pub(super) fn detokenize_schema(generator: &mut SchemaGenerator) -> Schema {
-    generator.subschema_for::<RawDetokenize>()
+    json_schema!({ "allOf": [generator.subschema_for::<RawDetokenize>(), request::model_part()] })
+}
+
+/// What `/tokenize` answers.
+pub(super) fn tokens_schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<WireTokens>()
+}
+
+/// What `/detokenize` answers.
+pub(super) fn text_schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<TextOfTokens>()
+}
+
+/// What `/apply-template` answers.
+pub(super) fn prompt_schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<Written>()
 }
 
 impl Api {
@@ -67,13 +114,14 @@ impl Api {
         let Reply::Tokens { tokens, pieces } = self.ask(&object, target, visit, question).await? else {
             return Err(ApiError::foreign_reply());
         };
-        let body = if with_pieces {
+        let tokens = if with_pieces {
             let pieces =
                 tokens.into_iter().zip(pieces).map(|(id, piece)| WirePiece { id, piece: written(piece) });
-            json!({ "tokens": pieces.collect::<Vec<_>>() })
+            TokenList::Pieces(pieces.collect())
         } else {
-            json!({ "tokens": tokens })
+            TokenList::Ids(tokens)
         };
+        let body = WireTokens { tokens };
         Ok(warp::reply::json(&body).into_response())
     }
 
@@ -90,7 +138,7 @@ impl Api {
         else {
             return Err(ApiError::foreign_reply());
         };
-        Ok(warp::reply::json(&json!({ "content": content })).into_response())
+        Ok(warp::reply::json(&TextOfTokens { content }).into_response())
     }
 
     /// `/apply-template`: needs no instance.
@@ -105,7 +153,7 @@ impl Api {
         let model = target.find(&object, &catalog.catalog)?;
         visit.allows(&model.policy.name)?;
         let prompt = request::chat_prompt(&object, model, SystemTime::now())?;
-        Ok(warp::reply::json(&json!({ "prompt": prompt })).into_response())
+        Ok(warp::reply::json(&Written { prompt }).into_response())
     }
 
     /// A prompt as text.
@@ -145,6 +193,6 @@ impl Api {
     }
 }
 
-fn written(piece: Vec<u8>) -> Value {
-    String::from_utf8(piece).map_or_else(|error| json!(error.into_bytes()), Value::String)
+fn written(piece: Vec<u8>) -> Piece {
+    String::from_utf8(piece).map_or_else(|error| Piece::Bytes(error.into_bytes()), Piece::Text)
 }

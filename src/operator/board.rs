@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The most decisions that are remembered.
 pub const MAX_DECISIONS: usize = 512;
 
 /// One instance, in any state.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct InstanceReport {
     /// Its number, for example `i2`.
     pub id: String,
@@ -43,7 +44,7 @@ pub struct InstanceReport {
 }
 
 /// One decision for a model.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct DecisionReport {
     /// When, in seconds since 1970.
     pub at: f64,
@@ -62,7 +63,7 @@ pub struct DecisionReport {
 }
 
 /// What was done.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum ActionReport {
     /// An instance was started.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// One thing to mend in a policy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Eq, Serialize)]
 pub struct FileFault {
     /// Where in the document, such as `models[0].slots`; empty for the document as a whole.
     pub path: String,
@@ -41,7 +42,7 @@ pub enum Refusal {
 }
 
 /// What came of a new policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Eq, Serialize)]
 pub struct Replaced {
     /// Whether the policy's file has it, too; otherwise it is gone with the server.
     pub written: bool,

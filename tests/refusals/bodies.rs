@@ -236,7 +236,7 @@ fn rerank() -> Vec<Case> {
             "/v1/rerank",
             &json!({ "model": "scores", "query": "a", "documents": ["b"], "top_n": -1 }),
             "top_n",
-            "top_n",
+            "expected a whole number",
         ),
         bad(
             "/v1/rerank",

@@ -8,6 +8,7 @@ mod bodies;
 mod case;
 #[path = "../common/mod.rs"]
 mod common;
+mod dialects;
 mod fields;
 mod grammars;
 mod schemas;
@@ -121,14 +122,21 @@ async fn each_is_refused_within_a_second_and_harms_nobody() {
         assert_eq!(world.post(path, &body).await.status(), 200, "{path}");
     }
     works(&world, "the start").await;
-    let tables = [fields::cases(), bodies::cases(), grammars::cases(), schemas::cases(), wire::cases()];
+    let tables = [
+        fields::cases(),
+        bodies::cases(),
+        grammars::cases(),
+        schemas::cases(),
+        dialects::cases(),
+        wire::cases(),
+    ];
     let (mut count, mut faults) = (0, Vec::new());
     for case in tables.iter().flatten() {
         faults.extend(check(&world, case).await);
         count += 1;
     }
     assert!(faults.is_empty(), "{} of {count} cases:\n{}", faults.len(), faults.join("\n"));
-    assert!(count >= 450, "{count} cases");
+    assert!(count >= 500, "{count} cases");
     wire::raw(&world).await;
     works(&world, "raw bytes").await;
     all_workers_live(&world).await;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::case::{Case, bad_chat, chat};
 
 /// 2^40 copies of a few bytes.
-fn branching() -> Value {
+pub fn branching() -> Value {
     let mut definitions: Map<String, Value> = (0..40)
         .map(|index| {
             let next = json!({ "$ref": format!("#/$defs/d{}", index + 1) });
@@ -16,7 +16,7 @@ fn branching() -> Value {
     json!({ "$defs": definitions, "type": "object", "properties": { "a": { "$ref": "#/$defs/d0" } } })
 }
 
-fn optional(properties: usize) -> Value {
+pub fn optional(properties: usize) -> Value {
     let each = (0..properties).map(|index| (format!("p{index}"), json!({ "type": "string" })));
     json!({ "type": "object", "properties": Value::Object(each.collect()) })
 }

@@ -7,15 +7,15 @@ mod policy;
 use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use warp::reply::{Reply, Response};
 
 use super::error::ApiError;
 use super::request::Target;
 use super::{Api, body};
-use crate::operator::{Board, Errand, MAX_DECISIONS, PolicyKeeper};
+use crate::operator::{Board, DecisionReport, Errand, InstanceReport, MAX_DECISIONS, PolicyKeeper, Replaced};
 
 pub use access::AdminAccess;
 pub(super) use access::admin_allowed;
@@ -53,6 +53,36 @@ struct RawDrain {
     drain: Option<bool>,
 }
 
+#[derive(Debug, JsonSchema, Serialize)]
+struct Instances<'a> {
+    instances: &'a [InstanceReport],
+}
+
+#[derive(Debug, JsonSchema, Serialize)]
+struct Decisions {
+    decisions: Vec<DecisionReport>,
+}
+
+#[derive(Debug, JsonSchema, Serialize)]
+struct Drained {
+    draining: bool,
+    /// Those that are not answered yet.
+    requests: u32,
+}
+
+/// What a path of operators answers as JSON; `None` where it answers with something else.
+pub(super) fn answer_schema(admin: Admin, generator: &mut SchemaGenerator) -> Option<Schema> {
+    Some(match admin {
+        Admin::Instances => generator.subschema_for::<Instances<'_>>(),
+        Admin::Decisions => generator.subschema_for::<Decisions>(),
+        Admin::Load | Admin::Unload | Admin::Pin => generator.subschema_for::<models::Told>(),
+        Admin::Drain => generator.subschema_for::<Drained>(),
+        Admin::Policy => return None,
+        Admin::ReplacePolicy => generator.subschema_for::<Replaced>(),
+        Admin::ValidatePolicy => generator.subschema_for::<policy::Verdict>(),
+    })
+}
+
 /// What a body of `/admin/drain` looks like.
 pub(super) fn drain_schema(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<RawDrain>()
@@ -69,7 +99,7 @@ impl Api {
         match admin {
             Admin::Instances => {
                 let instances = self.operation.board.instances();
-                Ok(warp::reply::json(&json!({ "instances": *instances })).into_response())
+                Ok(warp::reply::json(&Instances { instances: &instances }).into_response())
             }
             Admin::Decisions => self.decisions(target),
             Admin::Load => self.load_model(bytes).await,
@@ -93,7 +123,7 @@ impl Api {
             })?,
         };
         let decisions = self.operation.board.decisions(target.parameter("model").as_deref(), limit);
-        Ok(warp::reply::json(&json!({ "decisions": decisions })).into_response())
+        Ok(warp::reply::json(&Decisions { decisions }).into_response())
     }
 
     fn drain(&self, bytes: &[u8]) -> Result<Response, ApiError> {
@@ -103,7 +133,7 @@ impl Api {
         self.cache.admission().pause(drain);
         tracing::info!(drain, "an operator's order");
         let (draining, requests) = (self.cache.admission().is_closed(), self.cache.admission().demand());
-        Ok(warp::reply::json(&json!({ "draining": draining, "requests": requests })).into_response())
+        Ok(warp::reply::json(&Drained { draining, requests }).into_response())
     }
 }
 

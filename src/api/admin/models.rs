@@ -1,8 +1,8 @@
 //! `/admin/models/load`, `unload` and `pin`: orders for one model.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use warp::reply::{Reply, Response};
 
@@ -22,6 +22,17 @@ struct RawOrder {
     pinned: Option<bool>,
 }
 
+/// What is done about an order.
+#[derive(Debug, JsonSchema, Serialize)]
+#[serde(untagged)]
+#[schemars(rename = "FollowedOrder")]
+pub(super) enum Told {
+    Loading { loading: u32, model: String },
+    Unloading { unloading: bool, model: String },
+    Pinned { pinned: bool, instances: u32, variant: Option<String>, model: String },
+    Unpinned { pinned: bool, model: String },
+}
+
 /// What the bodies of these paths look like.
 pub(in crate::api) fn order_schema(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<RawOrder>()
@@ -32,23 +43,27 @@ impl Api {
     pub(super) async fn load_model(&self, bytes: &[u8]) -> Result<Response, ApiError> {
         let (raw, name) = self.order(bytes)?;
         let instances = self.instances(&name, raw.instances)?;
-        self.send(name, ErrandOrder::Load { instances }, json!({ "loading": instances })).await
+        self.send(name, ErrandOrder::Load { instances }, |model| Told::Loading { loading: instances, model })
+            .await
     }
 
     /// Lets all instances go.
     pub(super) async fn unload_model(&self, bytes: &[u8]) -> Result<Response, ApiError> {
         let (_, name) = self.order(bytes)?;
-        self.send(name, ErrandOrder::Unload, json!({ "unloading": true })).await
+        self.send(name, ErrandOrder::Unload, |model| Told::Unloading { unloading: true, model }).await
     }
 
     /// Holds instances until that is taken back.
     pub(super) async fn pin_model(&self, bytes: &[u8]) -> Result<Response, ApiError> {
         let (raw, name) = self.order(bytes)?;
         if raw.pinned == Some(false) {
-            return self.send(name, ErrandOrder::Unpin, json!({ "pinned": false })).await;
+            return self
+                .send(name, ErrandOrder::Unpin, |model| Told::Unpinned { pinned: false, model })
+                .await;
         }
         let instances = self.instances(&name, raw.instances)?;
-        let told = json!({ "pinned": true, "instances": instances, "variant": raw.variant });
+        let variant = raw.variant.clone();
+        let told = |model| Told::Pinned { pinned: true, instances, variant, model };
         self.send(name, ErrandOrder::Pin { instances, variant: raw.variant }, told).await
     }
 
@@ -78,10 +93,10 @@ impl Api {
         &self,
         model: ModelName,
         order: ErrandOrder,
-        mut told: Value,
+        told: impl FnOnce(String) -> Told,
     ) -> Result<Response, ApiError> {
         let (done, answer) = oneshot::channel();
-        told["model"] = model.as_str().into();
+        let told = told(model.to_string());
         let errand = Errand { model, order, done };
         self.operation.errands.send(errand).await.map_err(|_| ApiError::NoController)?;
         match answer.await.map_err(|_| ApiError::NoController)? {

@@ -1,12 +1,22 @@
 //! `/admin/policy`: the policy that runs, as YAML.
 
 use http::header::CONTENT_TYPE;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 use warp::reply::{Reply, Response};
 
 use crate::api::Api;
 use crate::api::error::ApiError;
-use crate::operator::Refusal;
+use crate::operator::{FileFault, Refusal};
+
+/// Whether a policy can be followed.
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct Verdict {
+    valid: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    faults: Vec<FileFault>,
+}
 
 impl Api {
     /// The text as it was read.
@@ -18,9 +28,9 @@ impl Api {
     /// Says what is wrong with a policy, and follows none.
     pub(super) async fn validate_policy(&self, bytes: &[u8]) -> Result<Response, ApiError> {
         let verdict = match self.operation.keeper.validate(text(bytes)?).await {
-            Ok(()) => json!({ "valid": true, "faults": [] }),
+            Ok(()) => Verdict { valid: true, message: None, faults: Vec::new() },
             Err(Refusal::Invalid { message, faults }) => {
-                json!({ "valid": false, "message": message, "faults": faults })
+                Verdict { valid: false, message: Some(message), faults }
             }
             Err(other) => return Err(ApiError::Policy(other)),
         };

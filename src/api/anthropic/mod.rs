@@ -6,7 +6,8 @@ mod stream;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde_json::json;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
 use warp::reply::{Reply as _, Response};
 
 use super::Api;
@@ -16,7 +17,20 @@ use super::dialect::Dialect;
 use super::error::ApiError;
 use super::request;
 use crate::generation::{Question, Reply};
+pub(super) use response::schema as message_schema;
 use stream::MessageWriter;
+
+/// How many tokens a prompt has.
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "AnthropicCount")]
+struct Count {
+    input_tokens: u64,
+}
+
+/// What `/v1/messages/count_tokens` answers.
+pub(super) fn count_schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<Count>()
+}
 
 impl Api {
     /// `/v1/messages`
@@ -36,7 +50,10 @@ impl Api {
         let name = &model.policy.name;
         visit.allows(name)?;
         match self.cache.admission().ask(name, Question::Count(prompt)).await? {
-            Reply::Count(tokens) => Ok(warp::reply::json(&json!({ "input_tokens": tokens })).into_response()),
+            Reply::Count(tokens) => {
+                let input_tokens = tokens.into();
+                Ok(warp::reply::json(&Count { input_tokens }).into_response())
+            }
             _ => Err(ApiError::foreign_reply()),
         }
     }

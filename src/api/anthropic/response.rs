@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::generation::Usage;
 
 /// A message, as far as it is known.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "AnthropicMessage")]
 pub(super) struct WireMessage<'a> {
     pub id: &'a str,
     pub r#type: &'static str,
@@ -21,14 +23,16 @@ pub(super) struct WireMessage<'a> {
 }
 
 /// Why it ended; nulls before.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize)]
+#[schemars(rename = "AnthropicStop")]
 pub(super) struct WireStop<'a> {
     pub stop_reason: Option<&'static str>,
     pub stop_sequence: Option<&'a str>,
 }
 
 /// Token counts as Anthropic writes them: those of the prompt that were computed, and those that were not.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
+#[schemars(rename = "AnthropicUsage")]
 pub(super) struct WireUsage {
     input_tokens: u32,
     cache_creation_input_tokens: u32,
@@ -37,9 +41,14 @@ pub(super) struct WireUsage {
     output_tokens_details: OutputDetails,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
 struct OutputDetails {
     thinking_tokens: u32,
+}
+
+/// What whole messages look like.
+pub(in crate::api) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<WireMessage<'_>>()
 }
 
 impl WireUsage {
@@ -56,8 +65,9 @@ impl WireUsage {
 }
 
 /// A part of the message.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[schemars(rename = "AnthropicBlock")]
 pub(super) enum WireBlock<'a> {
     Thinking { thinking: &'a str, signature: &'static str },
     Text { text: &'a str },

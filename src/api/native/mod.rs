@@ -5,8 +5,8 @@ mod stream;
 
 use std::sync::Arc;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
-use serde_json::Value;
 use warp::reply::{Reply, Response};
 
 use super::answer::{Answer, Reader};
@@ -20,7 +20,7 @@ use super::{Api, auth, headers, served_by};
 use crate::admission::Pace;
 use crate::cache::CacheUse;
 use crate::generation::{FinishReason, GenerationRequest, Prompt, Token, TokenLogprob, TokenLogprobs};
-pub(super) use settings::settings;
+pub(super) use settings::{Settings, settings};
 use stream::NativeWriter;
 
 /// What all parts of the answers to one request share.
@@ -49,7 +49,8 @@ struct Part<'a> {
 }
 
 /// A whole answer, or the end of a stream.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "NativeAnswer")]
 struct Whole<'a> {
     index: usize,
     content: &'a str,
@@ -59,7 +60,7 @@ struct Whole<'a> {
     tokens_predicted: u32,
     tokens_evaluated: u32,
     tokens_cached: u32,
-    generation_settings: Value,
+    generation_settings: Settings,
     prompt: Option<&'a str>,
     has_new_line: bool,
     stop_type: &'static str,
@@ -70,14 +71,15 @@ struct Whole<'a> {
 }
 
 /// A token, and the likeliest ones at its place.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Probability<'a> {
     #[serde(flatten)]
     chosen: Likely<'a>,
     top_logprobs: Vec<Likely<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "LikelyToken")]
 struct Likely<'a> {
     id: Token,
     token: String,
@@ -98,6 +100,12 @@ impl<'a> From<&'a TokenLogprobs> for Probability<'a> {
     fn from(found: &'a TokenLogprobs) -> Self {
         Self { chosen: (&found.chosen).into(), top_logprobs: found.top.iter().map(Into::into).collect() }
     }
+}
+
+/// What these paths answer: one prompt's answer, or those of several in an array.
+pub(super) fn answer_schema(generator: &mut SchemaGenerator) -> Schema {
+    let one = generator.subschema_for::<Whole<'_>>();
+    json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
 }
 
 impl Heading {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use schemars::{Schema, json_schema};
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
 
 use super::messages::{self, RawMessage};
@@ -30,15 +30,24 @@ pub(super) struct Chat {
     pub shown: Vec<String>,
 }
 
-/// What the fields that only chats have look like, apart from `messages`.
-pub(super) fn fields_schema() -> Schema {
-    json_schema!({ "type": "object", "properties": {
-        "tools": { "type": ["array", "null"], "items": { "type": "object" } },
-        "tool_choice": { "type": ["string", "object", "null"] },
+/// What the fields that only chats have look like.
+pub(super) fn fields_schema(generator: &mut SchemaGenerator) -> Schema {
+    let message = generator.subschema_for::<RawMessage>();
+    let own = json_schema!({ "type": "object", "required": ["messages"], "properties": {
+        "messages": { "type": "array", "items": message, "minItems": 1, "maxItems": messages::MAX_MESSAGES },
+        "tools": tools::list_schema(),
+        "tool_choice": tools::choice_schema(),
         "parallel_tool_calls": { "type": ["boolean", "null"] },
-        "chat_template_kwargs": { "type": ["object", "null"] },
-        "reasoning_effort": { "type": ["string", "null"] },
-        "reasoning_format": { "type": ["string", "null"] },
+        "reasoning_effort": { "type": ["string", "null"], "maxLength": MAX_EFFORT_BYTES },
+        "reasoning_format": { "enum": ["auto", "deepseek", "none", null] },
+    } });
+    json_schema!({ "allOf": [variables_schema(), own] })
+}
+
+/// What the further variables of templates look like.
+pub(super) fn variables_schema() -> Schema {
+    json_schema!({ "type": "object", "properties": {
+        "chat_template_kwargs": { "type": ["object", "null"], "maxProperties": MAX_VARIABLES },
     } })
 }
 

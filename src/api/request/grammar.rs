@@ -13,14 +13,23 @@ const FIELDS: [&str; 3] = ["grammar", "json_schema", "response_format"];
 
 /// What the fields look like that say it, and the bias of tokens, which has two forms as well.
 pub(super) fn fields_schema() -> Schema {
-    json_schema!({
-        "properties": {
-            "grammar": { "type": ["string", "null"] },
-            "json_schema": { "description": "A JSON schema." },
-            "response_format": { "type": ["object", "null"] },
-            "logit_bias": { "type": ["object", "array", "null"] },
-        }
-    })
+    let others = json_schema!({ "type": "object", "properties": {
+        "json_schema": { "description": "A JSON schema.", "type": ["object", "null"] },
+        "response_format": {
+            "type": ["object", "null"],
+            "properties": { "type": { "enum": ["text", "json_object", "json_schema"] } },
+            "required": ["type"],
+        },
+    } });
+    json_schema!({ "allOf": [own_fields_schema(), others] })
+}
+
+/// Those of them that all APIs have.
+pub(super) fn own_fields_schema() -> Schema {
+    json_schema!({ "type": "object", "properties": {
+        "grammar": { "type": ["string", "null"], "maxLength": Bounds::WRITTEN.bytes },
+        "logit_bias": { "anyOf": [{ "type": ["object", "array", "null"] }, { "const": false }] },
+    } })
 }
 
 /// Reads whichever of the fields is there.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -9,21 +10,27 @@ use super::ApiError;
 use super::range::{missing, out_of_range, shorten};
 use crate::chat::{Message, ToolCall};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a string or an array of text parts")]
+#[schemars(rename = "Content")]
 enum RawContent {
     Text(String),
     Parts(Vec<RawPart>),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "TextPart")]
 struct RawPart {
+    #[schemars(extend("const" = "text"))]
     r#type: String,
+    #[schemars(with = "String")]
     text: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "Message")]
 pub(super) struct RawMessage {
+    #[schemars(extend("enum" = ["system", "developer", "user", "assistant", "tool"]))]
     role: String,
     content: Option<RawContent>,
     name: Option<String>,
@@ -32,28 +39,33 @@ pub(super) struct RawMessage {
     reasoning_content: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "MessageCall")]
 struct RawCall {
     id: Option<String>,
+    #[schemars(extend("enum" = ["function", null]))]
     r#type: Option<String>,
     function: RawFunction,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "MessageFunction")]
 struct RawFunction {
     name: String,
+    /// The JSON text of an object, or the object.
+    #[schemars(extend("type" = ["string", "object", "null"]))]
     arguments: Option<Value>,
 }
 
 /// The most messages of a chat: more than a template writes within its own bounds.
-const MAX_MESSAGES: usize = 32_768;
+pub(super) const MAX_MESSAGES: usize = 32_768;
 
-/// Refuses what has too many messages before any of them is looked at.
-pub(super) fn bounded(object: &Map<String, Value>) -> Result<(), ApiError> {
-    match object.get("messages").and_then(Value::as_array) {
+/// Refuses what has too many messages in a field before any of them is looked at.
+pub(super) fn bounded(object: &Map<String, Value>, field: &str) -> Result<(), ApiError> {
+    match object.get(field).and_then(Value::as_array) {
         Some(messages) if messages.len() > MAX_MESSAGES => {
-            let message = format!("messages: at most {MAX_MESSAGES} messages, got {}", messages.len());
-            Err(ApiError::invalid("messages", message))
+            let message = format!("{field}: at most {MAX_MESSAGES} messages, got {}", messages.len());
+            Err(ApiError::invalid(field, message))
         }
         _ => Ok(()),
     }

@@ -47,7 +47,7 @@ use crate::catalog::{Catalog, CatalogModel};
 use crate::chat::AnswerParser;
 use crate::generation::{GenerationRequest, Prompt, SamplingSettings};
 use crate::policy::{Pooling, SamplingPolicy};
-pub use anthropic::{read as read_messages, read_count, schema as messages_schema};
+pub use anthropic::{count_schema, read as read_messages, read_count, schema as messages_schema};
 use messages::RawMessage;
 pub use native::{Native, NativeJob, read as read_native, schema as native_schema};
 use output::{Output, RawOutput};
@@ -130,26 +130,43 @@ impl Job<'_> {
 #[schemars(rename = "Request")]
 struct RawRequest {
     model: String,
-    #[schemars(with = "Option<Vec<Map<String, Value>>>")]
+    /// Only chats have them.
+    #[schemars(skip)]
     messages: Option<Vec<RawMessage>>,
 }
 
 /// What a body of an endpoint looks like.
 pub fn schema(shape: Shape, generator: &mut SchemaGenerator) -> Schema {
-    let mut parts = vec![
+    let own = match shape {
+        Shape::Chat => chat::fields_schema(generator),
+        Shape::Completion => generator.subschema_for::<RawCompletion>(),
+    };
+    let parts = [
         generator.subschema_for::<RawRequest>(),
         generator.subschema_for::<RawOutput>(),
         generator.subschema_for::<RawSampling>(),
+        output::logprobs_schema(shape),
         grammar::fields_schema(),
-        json_schema!({ "type": "object", "properties": { "timeout": timeout_schema() } }),
+        timeout_part(),
+        own,
     ];
-    if shape == Shape::Chat {
-        parts.push(chat::fields_schema());
-    }
-    if shape == Shape::Completion {
-        parts.push(generator.subschema_for::<RawCompletion>());
-    }
     json_schema!({ "allOf": parts })
+}
+
+/// What a body looks like whose messages become a prompt.
+pub fn template_schema(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "allOf": [chat::fields_schema(generator), model_part()] })
+}
+
+/// A model that need not be named.
+pub fn model_part() -> Schema {
+    json_schema!({ "type": "object", "properties": { "model": { "type": ["string", "null"] } } })
+}
+
+/// The field `timeout`.
+pub fn timeout_part() -> Schema {
+    let timeout = json_schema!({ "type": ["number", "null"], "exclusiveMinimum": 0 });
+    json_schema!({ "type": "object", "properties": { "timeout": timeout } })
 }
 
 /// Reads the body of a request to `shape`'s endpoint. `now` is what templates take for the present.
@@ -165,7 +182,7 @@ pub fn read<'catalog>(
 ) -> Result<Job<'catalog>, ApiError> {
     let object: Map<String, Value> = body::parse(bytes)?;
     unsupported::refuse(&object, shape)?;
-    messages::bounded(&object)?;
+    messages::bounded(&object, "messages")?;
     let raw: RawRequest = body::from_object(&object)?;
     let model = find_model(&raw.model, catalog)?;
     refuse_others(model, Makes::Text)?;
@@ -214,11 +231,6 @@ pub fn read<'catalog>(
     })
 }
 
-/// What the field `timeout` looks like.
-fn timeout_schema() -> Value {
-    json_schema!({ "type": ["number", "null"], "exclusiveMinimum": 0 }).to_value()
-}
-
 /// The field `timeout`: seconds.
 ///
 /// # Errors
@@ -248,7 +260,7 @@ pub fn chat_prompt(
     struct RawChat {
         messages: Option<Vec<RawMessage>>,
     }
-    messages::bounded(object)?;
+    messages::bounded(object, "messages")?;
     let messages = body::from_object::<RawChat>(object)?.messages;
     Ok(chat::prepare(chat::read(object, messages, None)?, &model.chat, now)?.prompt)
 }

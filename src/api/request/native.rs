@@ -67,10 +67,13 @@ pub struct NativeJob<'catalog> {
 #[schemars(rename = "NativeRequest")]
 struct RawNative {
     prompt: Option<RawPrompt>,
+    #[schemars(range(min = -1, max = 4_294_967_295_i64))]
     n_predict: Option<i64>,
+    #[schemars(range(min = -1, max = 4_294_967_295_i64))]
     max_tokens: Option<i64>,
     stream: Option<bool>,
     stop: Option<Strings>,
+    #[schemars(range(max = MAX_LOGPROBS))]
     n_probs: Option<u32>,
     post_sampling_probs: Option<bool>,
     return_tokens: Option<bool>,
@@ -84,6 +87,7 @@ struct RawNative {
 struct RawInfill {
     input_prefix: String,
     input_suffix: String,
+    #[schemars(length(max = MAX_EXTRA_FILES))]
     input_extra: Option<Vec<RawExtra>>,
     prompt: Option<String>,
 }
@@ -101,6 +105,8 @@ pub fn schema(path: Native, generator: &mut SchemaGenerator) -> Schema {
         generator.subschema_for::<RawNative>(),
         generator.subschema_for::<RawSampling>(),
         grammar::fields_schema(),
+        super::model_part(),
+        super::timeout_part(),
     ];
     if path == Native::Infill {
         parts.push(generator.subschema_for::<RawInfill>());
@@ -173,20 +179,20 @@ pub fn read<'catalog>(
 
 /// The most tokens, and whether their text is wanted: with 0 only the prompt is computed, which takes one.
 fn most_tokens(raw: &RawNative) -> Result<(Option<u32>, bool), ApiError> {
-    let (field, given) = match raw.n_predict {
-        Some(given) => ("n_predict", Some(given)),
-        None => ("max_tokens", raw.max_tokens),
-    };
-    let limit = given.filter(|given| *given != -1);
-    match limit.map(u32::try_from) {
-        None => Ok((None, true)),
-        Some(Ok(0)) => Ok((Some(1), false)),
-        Some(Ok(most)) => Ok((Some(most), true)),
+    let checked = |field, given: Option<i64>| match given.filter(|given| *given != -1).map(u32::try_from) {
+        None => Ok(None),
+        Some(Ok(most)) => Ok(Some(most)),
         Some(Err(_)) => {
             let expected = "a whole number from 0 to 4294967295, or -1 for what fits into the context";
-            Err(out_of_range(field, expected, limit.unwrap_or_default()))
+            Err(out_of_range(field, expected, given.unwrap_or_default()))
         }
-    }
+    };
+    let (own_name, other_name) =
+        (checked("n_predict", raw.n_predict)?, checked("max_tokens", raw.max_tokens)?);
+    Ok(match if raw.n_predict.is_some() { own_name } else { other_name } {
+        Some(0) => (Some(1), false),
+        most => (most, true),
+    })
 }
 
 fn gap(raw: RawInfill) -> Result<Infill, ApiError> {

@@ -1,6 +1,6 @@
 //! What comes out: how much, how many times, up to where, and with which figures.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -21,8 +21,10 @@ pub(super) const MAX_LOGPROBS: u32 = 20;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a string or an array of strings")]
 pub(super) enum Strings {
-    One(String),
-    Many(Vec<String>),
+    One(#[schemars(length(min = 1, max = MAX_STOP_BYTES))] String),
+    Many(
+        #[schemars(length(max = MAX_STOP_STRINGS), inner(length(min = 1, max = MAX_STOP_BYTES)))] Vec<String>,
+    ),
 }
 
 impl Strings {
@@ -48,16 +50,32 @@ struct StreamOptions {
 pub(super) struct RawOutput {
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
+    #[schemars(range(min = 1))]
     max_tokens: Option<u32>,
+    #[schemars(range(min = 1))]
     max_completion_tokens: Option<u32>,
     stop: Option<Strings>,
+    #[schemars(range(min = 1, max = MAX_CHOICES))]
     n: Option<u32>,
     best_of: Option<u32>,
+    #[schemars(skip)]
     logprobs: Option<Value>,
+    #[schemars(range(max = MAX_LOGPROBS))]
     top_logprobs: Option<u32>,
     ignore_eos: Option<bool>,
     cache_prompt: Option<bool>,
     timings_per_token: Option<bool>,
+}
+
+/// What `logprobs` looks like.
+pub(super) fn logprobs_schema(shape: Shape) -> Schema {
+    let logprobs = match shape {
+        Shape::Chat => json_schema!({ "type": ["boolean", "null"] }),
+        Shape::Completion => json_schema!({ "anyOf": [
+            { "type": ["integer", "null"], "minimum": 0, "maximum": MAX_LOGPROBS }, { "const": false },
+        ] }),
+    };
+    json_schema!({ "type": "object", "properties": { "logprobs": logprobs } })
 }
 
 /// The fields, checked.
@@ -96,14 +114,12 @@ impl RawOutput {
 }
 
 fn max_tokens(max_tokens: Option<u32>, max_completion_tokens: Option<u32>) -> Result<Option<u32>, ApiError> {
-    let (field, given) = match max_completion_tokens {
-        Some(given) => ("max_completion_tokens", Some(given)),
-        None => ("max_tokens", max_tokens),
-    };
-    if given == Some(0) {
-        return Err(out_of_range(field, "a whole number of at least 1", 0));
+    for (field, given) in [("max_completion_tokens", max_completion_tokens), ("max_tokens", max_tokens)] {
+        if given == Some(0) {
+            return Err(out_of_range(field, "a whole number of at least 1", 0));
+        }
     }
-    Ok(given)
+    Ok(max_completion_tokens.or(max_tokens))
 }
 
 fn choices(n: Option<u32>, best_of: Option<u32>) -> Result<u32, ApiError> {

@@ -13,8 +13,8 @@ pub(super) const MAX_ANSWERS: usize = 128;
 #[serde(untagged, expecting = "expected a string, an array of token ids, or an array of such prompts")]
 #[schemars(rename = "Prompt")]
 pub(super) enum RawPrompt {
-    Text(String),
-    Many(Vec<RawPart>),
+    Text(#[schemars(length(min = 1))] String),
+    Many(#[schemars(length(min = 1))] Vec<RawPart>),
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -30,6 +30,7 @@ pub(super) enum RawPart {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "CompletionPrompt")]
 pub(super) struct RawCompletion {
+    #[schemars(with = "RawPrompt")]
     prompt: Option<RawPrompt>,
     suffix: Option<String>,
     echo: Option<bool>,

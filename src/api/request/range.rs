@@ -34,14 +34,15 @@ impl fmt::Display for Range {
 }
 
 /// The number given for a field, or its default.
-pub(super) fn number(field: &str, given: Option<f32>, default: f32, range: Range) -> Result<f32, ApiError> {
-    let value = given.unwrap_or(default);
-    let above_low = if range.includes_low { value >= range.low } else { value > range.low };
-    if above_low && value <= range.high {
-        return Ok(value);
+#[expect(clippy::cast_possible_truncation, reason = "within the range; llama.cpp counts with 32 bits")]
+pub(super) fn number(field: &str, given: Option<f64>, default: f32, range: Range) -> Result<f32, ApiError> {
+    let Some(value) = given else { return Ok(default) };
+    let low = f64::from(range.low);
+    let above_low = if range.includes_low { value >= low } else { value as f32 > range.low };
+    if above_low && value <= f64::from(range.high) {
+        return Ok(value as f32);
     }
-    // What 32 bits cannot hold.
-    let got = if value.is_infinite() { "one far beyond".to_owned() } else { value.to_string() };
+    let got = if value.abs() < 1e15 { value.to_string() } else { format!("{value:e}") };
     Err(out_of_range(field, &range.to_string(), got))
 }
 

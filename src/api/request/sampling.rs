@@ -22,26 +22,44 @@ const MIROSTAT_ETA: f32 = 0.1;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[schemars(rename = "Sampling")]
 pub(super) struct RawSampling {
-    temperature: Option<f32>,
+    #[schemars(range(min = 0, max = 2))]
+    temperature: Option<f64>,
     top_k: Option<u32>,
-    top_p: Option<f32>,
-    min_p: Option<f32>,
-    typical_p: Option<f32>,
-    repeat_penalty: Option<f32>,
-    repetition_penalty: Option<f32>,
+    #[schemars(extend("exclusiveMinimum" = 0), range(max = 1))]
+    top_p: Option<f64>,
+    #[schemars(range(min = 0, max = 1))]
+    min_p: Option<f64>,
+    #[schemars(extend("exclusiveMinimum" = 0), range(max = 1))]
+    typical_p: Option<f64>,
+    #[schemars(extend("exclusiveMinimum" = 0), range(max = 10))]
+    repeat_penalty: Option<f64>,
+    #[schemars(extend("exclusiveMinimum" = 0), range(max = 10))]
+    repetition_penalty: Option<f64>,
+    #[schemars(range(min = -1, max = 4_294_967_295_i64))]
     repeat_last_n: Option<i64>,
-    presence_penalty: Option<f32>,
-    frequency_penalty: Option<f32>,
-    dry_multiplier: Option<f32>,
-    dry_base: Option<f32>,
+    #[schemars(range(min = -2, max = 2))]
+    presence_penalty: Option<f64>,
+    #[schemars(range(min = -2, max = 2))]
+    frequency_penalty: Option<f64>,
+    #[schemars(range(min = 0, max = 100))]
+    dry_multiplier: Option<f64>,
+    #[schemars(range(min = 1, max = 100))]
+    dry_base: Option<f64>,
     dry_allowed_length: Option<u32>,
+    #[schemars(range(min = -1, max = 4_294_967_295_i64))]
     dry_penalty_last_n: Option<i64>,
+    #[schemars(length(max = MAX_BREAKERS), inner(length(min = 1, max = MAX_BREAKER_BYTES)))]
     dry_sequence_breakers: Option<Vec<String>>,
-    xtc_probability: Option<f32>,
-    xtc_threshold: Option<f32>,
+    #[schemars(range(min = 0, max = 1))]
+    xtc_probability: Option<f64>,
+    #[schemars(range(min = 0, max = 1))]
+    xtc_threshold: Option<f64>,
+    #[schemars(range(min = 0, max = 2))]
     mirostat: Option<u32>,
-    mirostat_tau: Option<f32>,
-    mirostat_eta: Option<f32>,
+    #[schemars(range(min = 0, max = 100))]
+    mirostat_tau: Option<f64>,
+    #[schemars(range(min = 0, max = 1))]
+    mirostat_eta: Option<f64>,
     seed: Option<i64>,
 }
 
@@ -83,14 +101,13 @@ pub(super) fn settings(
 }
 
 fn penalties(raw: &RawSampling, policy: &SamplingPolicy) -> Result<Penalties, ApiError> {
-    let (field, repeat) = match raw.repeat_penalty {
-        Some(given) => ("repeat_penalty", Some(given)),
-        None => ("repetition_penalty", raw.repetition_penalty),
-    };
+    let repeat = |field, given| number(field, given, policy.repeat_penalty, above_to(0.0, 10.0));
+    let other_name = repeat("repetition_penalty", raw.repetition_penalty)?;
+    let own_name = repeat("repeat_penalty", raw.repeat_penalty)?;
     let default = Some(Penalties::default().last_tokens);
     Ok(Penalties {
         last_tokens: tokens_back("repeat_last_n", raw.repeat_last_n, default)?.unwrap_or(u32::MAX),
-        repeat: number(field, repeat, policy.repeat_penalty, above_to(0.0, 10.0))?,
+        repeat: if raw.repeat_penalty.is_some() { own_name } else { other_name },
         frequency: number("frequency_penalty", raw.frequency_penalty, 0.0, from_to(-2.0, 2.0))?,
         presence: number("presence_penalty", raw.presence_penalty, 0.0, from_to(-2.0, 2.0))?,
     })

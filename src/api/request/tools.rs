@@ -9,7 +9,7 @@ use super::{ApiError, schema};
 use crate::chat::Tool;
 
 /// The most functions of a request; OpenAI's limit.
-const MAX_TOOLS: usize = 128;
+pub(super) const MAX_TOOLS: usize = 128;
 /// The most bytes of a function's name; OpenAI's limit.
 const MAX_NAME_BYTES: usize = 64;
 
@@ -141,6 +141,37 @@ impl Tools {
         }
         Ok(())
     }
+}
+
+/// What `tools` looks like.
+pub(super) fn list_schema() -> Value {
+    let function = json!({
+        "type": "object",
+        "properties": {
+            "name": { "type": "string", "pattern": format!("^[a-zA-Z0-9_.-]{{1,{MAX_NAME_BYTES}}}$") },
+            "description": { "type": ["string", "null"] },
+            "parameters": { "type": ["object", "null"] },
+        },
+        "required": ["name"],
+    });
+    let tool = json!({
+        "type": "object",
+        "properties": { "type": { "const": "function" }, "function": function },
+        "required": ["type", "function"],
+    });
+    json!({ "type": ["array", "null"], "items": tool, "maxItems": MAX_TOOLS })
+}
+
+/// What `tool_choice` looks like.
+pub(super) fn choice_schema() -> Value {
+    let function =
+        json!({ "type": "object", "properties": { "name": { "type": "string" } }, "required": ["name"] });
+    let named = json!({
+        "type": "object",
+        "properties": { "type": { "const": "function" }, "function": function },
+        "required": ["type", "function"],
+    });
+    json!({ "anyOf": [{ "enum": ["none", "auto", "required", null] }, named] })
 }
 
 impl Choice {

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::chat::{self, Chat, Wish};
 use super::sampling::{self, RawSampling};
-use super::{ApiError, Makes, find_model, refuse_others, timeout, timeout_schema};
+use super::{ApiError, Makes, find_model, grammar, refuse_others, timeout, timeout_part};
 use crate::api::body;
 use crate::catalog::{Catalog, CatalogModel};
 use crate::chat::AnswerParser;
@@ -50,17 +50,15 @@ pub(super) struct Extent {
 }
 
 /// What all fields look like besides an API's own.
-pub(super) fn schemas(generator: &mut SchemaGenerator) -> [Schema; 3] {
-    [
-        generator.subschema_for::<RawTurn>(),
-        generator.subschema_for::<RawSampling>(),
-        json_schema!({ "type": "object", "properties": {
-            "grammar": { "type": ["string", "null"] },
-            "logit_bias": { "type": ["object", "array", "null"] },
-            "chat_template_kwargs": { "type": ["object", "null"] },
-            "timeout": timeout_schema(),
-        } }),
-    ]
+pub(super) fn schemas(generator: &mut SchemaGenerator) -> Vec<Schema> {
+    let mut parts = counted_schemas(generator);
+    parts.extend([generator.subschema_for::<RawSampling>(), grammar::own_fields_schema(), timeout_part()]);
+    parts
+}
+
+/// What the fields among them look like that make the prompt.
+pub(super) fn counted_schemas(generator: &mut SchemaGenerator) -> Vec<Schema> {
+    vec![generator.subschema_for::<RawTurn>(), chat::variables_schema()]
 }
 
 /// The model that is to answer.

@@ -15,6 +15,7 @@ use super::dialect::Dialect;
 use super::error::ApiError;
 use super::request;
 use response::Heading;
+pub(super) use response::schema as response_schema;
 use stream::ResponseWriter;
 
 impl Api {

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -12,8 +13,9 @@ use crate::api::request::{Echo, Turn};
 use crate::generation::{TokenLogprobs, Usage};
 
 /// How far a response, or an item of it, has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "ResponseStatus")]
 pub(super) enum Status {
     InProgress,
     Completed,
@@ -31,6 +33,11 @@ pub(super) struct Heading {
     temperature: f32,
     top_p: f32,
     pub echo: Echo,
+}
+
+/// What whole responses look like.
+pub(in crate::api) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<WireResponse<'_>>()
 }
 
 /// Seconds since 1970.
@@ -101,7 +108,8 @@ pub(super) struct Progress<'a> {
 }
 
 /// A response as JSON. Its nulls are what clients expect to find of what there is not.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "Response")]
 pub(super) struct WireResponse<'a> {
     id: &'a str,
     object: &'static str,
@@ -133,12 +141,13 @@ pub(super) struct WireResponse<'a> {
     metadata: &'a Map<String, Value>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 struct Incomplete {
     reason: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "ResponseError")]
 struct WireError {
     code: &'static str,
     message: String,
@@ -153,7 +162,8 @@ impl From<&ApiError> for WireError {
 }
 
 /// Token counts as the Responses have them.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
+#[schemars(rename = "ResponseUsage")]
 pub(super) struct WireUsage {
     input_tokens: u32,
     input_tokens_details: InputDetails,
@@ -162,13 +172,13 @@ pub(super) struct WireUsage {
     total_tokens: u32,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
 struct InputDetails {
     cached_tokens: u32,
     cache_write_tokens: u32,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
 struct OutputDetails {
     reasoning_tokens: u32,
 }
@@ -264,8 +274,9 @@ impl Item {
 }
 
 /// An item as JSON.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[schemars(rename = "OutputItem")]
 pub(super) enum WireItem<'a> {
     Reasoning { id: &'a str, status: Status, summary: [(); 0], content: Vec<WirePart<'a>> },
     Message { id: &'a str, status: Status, role: &'static str, content: Vec<WirePart<'a>> },
@@ -273,8 +284,9 @@ pub(super) enum WireItem<'a> {
 }
 
 /// Text of an item.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[schemars(rename = "OutputPart")]
 pub(super) enum WirePart<'a> {
     ReasoningText { text: &'a str },
     OutputText { annotations: [(); 0], logprobs: Vec<ChatToken<'a>>, text: &'a str },

@@ -1,5 +1,6 @@
 //! Anthropic's messages: blocks of text, thoughts, calls and results become the messages that templates know.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -9,9 +10,12 @@ use crate::api::request::range::{out_of_range, shorten};
 use crate::api::request::transcript::Transcript;
 use crate::chat::{Message, ToolCall};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "MessagesMessage")]
 pub(super) struct RawMessage {
+    #[schemars(extend("enum" = ["user", "assistant", "system"]))]
     role: String,
+    #[schemars(extend("type" = ["string", "array"]))]
     content: Value,
 }
 

@@ -14,9 +14,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::chat::{self, Wish};
+use super::messages::{self, MAX_MESSAGES};
 use super::output::{MAX_STOP_BYTES, MAX_STOP_STRINGS};
 use super::range::{missing, out_of_range, shorten, strings};
-use super::tools::{Choice, ToolFields, Tools};
+use super::tools::{Choice, MAX_TOOLS, ToolFields, Tools};
 use super::turn::{self, Extent, Turn};
 use super::{ApiError, grammar};
 use crate::api::body;
@@ -29,12 +30,14 @@ use content::RawMessage;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "Messages")]
 struct RawMessages {
-    #[schemars(with = "Vec<Map<String, Value>>")]
+    #[schemars(length(min = 1, max = MAX_MESSAGES))]
     messages: Vec<RawMessage>,
     max_tokens: Option<u32>,
+    #[schemars(extend("type" = ["string", "array", "null"]))]
     system: Option<Value>,
+    #[schemars(length(max = MAX_STOP_STRINGS), inner(length(min = 1, max = MAX_STOP_BYTES)))]
     stop_sequences: Option<Vec<String>>,
-    #[schemars(with = "Option<Vec<Map<String, Value>>>")]
+    #[schemars(with = "Option<Vec<Map<String, Value>>>", length(max = MAX_TOOLS))]
     tools: Option<Value>,
     tool_choice: Option<RawChoice>,
     thinking: Option<RawThinking>,
@@ -46,6 +49,7 @@ struct RawMessages {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "MessagesToolChoice")]
 struct RawChoice {
+    #[schemars(extend("enum" = ["auto", "any", "tool", "none"]))]
     r#type: String,
     name: Option<String>,
     disable_parallel_tool_use: Option<bool>,
@@ -54,6 +58,7 @@ struct RawChoice {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "Thinking")]
 struct RawThinking {
+    #[schemars(extend("enum" = ["enabled", "disabled", "adaptive", "between_tools"]))]
     r#type: String,
     budget_tokens: Option<u32>,
 }
@@ -70,7 +75,17 @@ struct RawOutputConfig {
 /// What a body looks like.
 pub fn schema(generator: &mut SchemaGenerator) -> Schema {
     let own = generator.subschema_for::<RawMessages>();
-    let parts: Vec<_> = turn::schemas(generator).into_iter().chain([own]).collect();
+    let length = json_schema!({
+        "type": "object", "properties": { "max_tokens": { "type": "integer", "minimum": 1 } }, "required": ["max_tokens"],
+    });
+    let parts: Vec<_> = turn::schemas(generator).into_iter().chain([own, length]).collect();
+    json_schema!({ "allOf": parts })
+}
+
+/// What a body looks like whose tokens are counted.
+pub fn count_schema(generator: &mut SchemaGenerator) -> Schema {
+    let own = generator.subschema_for::<RawMessages>();
+    let parts: Vec<_> = turn::counted_schemas(generator).into_iter().chain([own]).collect();
     json_schema!({ "allOf": parts })
 }
 
@@ -86,6 +101,7 @@ pub fn read<'catalog>(
 ) -> Result<Turn<'catalog>, ApiError> {
     let object: Map<String, Value> = body::parse(bytes)?;
     let model = turn::model(&object, catalog)?;
+    messages::bounded(&object, "messages")?;
     let mut raw: RawMessages = body::from_object(&object)?;
     let max_tokens = match raw.max_tokens {
         None => return Err(missing("max_tokens")),
@@ -110,6 +126,7 @@ pub fn read_count<'catalog>(
 ) -> Result<(&'catalog CatalogModel, Prompt), ApiError> {
     let object: Map<String, Value> = body::parse(bytes)?;
     let model = turn::model(&object, catalog)?;
+    messages::bounded(&object, "messages")?;
     let wish = wish(&object, body::from_object(&object)?)?;
     Ok((model, Prompt::Text(chat::prepare(wish, &model.chat, now)?.prompt)))
 }

@@ -14,9 +14,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::chat::{self, Wish};
+use super::messages::{self, MAX_MESSAGES};
 use super::output::MAX_LOGPROBS;
 use super::range::{missing, out_of_range, shorten};
-use super::tools::{self, Choice, ToolFields, Tools};
+use super::tools::{self, Choice, MAX_TOOLS, ToolFields, Tools};
 use super::turn::{self, Extent, Turn};
 use super::{ApiError, grammar};
 use crate::api::body;
@@ -35,19 +36,24 @@ const MAX_METADATA_BYTES: usize = 2048;
 #[schemars(rename = "Responses")]
 struct RawResponses {
     /// A string, or an array of items.
+    #[schemars(with = "Value", extend("type" = ["string", "array"], "minItems" = 1, "maxItems" = MAX_MESSAGES))]
     input: Option<Value>,
     instructions: Option<String>,
+    #[schemars(range(min = 1))]
     max_output_tokens: Option<u32>,
-    #[schemars(with = "Option<Vec<Map<String, Value>>>")]
+    #[schemars(with = "Option<Vec<Map<String, Value>>>", length(max = MAX_TOOLS))]
     tools: Option<Value>,
     /// A word or an object.
+    #[schemars(extend("type" = ["string", "object", "null"]))]
     tool_choice: Option<Value>,
     #[schemars(with = "Option<bool>")]
     parallel_tool_calls: Option<Value>,
     text: Option<RawText>,
     reasoning: Option<RawReasoning>,
     include: Option<Vec<String>>,
+    #[schemars(range(max = MAX_LOGPROBS))]
     top_logprobs: Option<u32>,
+    #[schemars(with = "Option<Map<String, Value>>", extend("maxProperties" = MAX_METADATA))]
     metadata: Option<Map<String, Value>>,
 }
 
@@ -107,6 +113,7 @@ pub fn read<'catalog>(
 ) -> Result<(Turn<'catalog>, Echo), ApiError> {
     let object: Map<String, Value> = body::parse(bytes)?;
     let model = turn::model(&object, catalog)?;
+    messages::bounded(&object, "input")?;
     let raw: RawResponses = body::from_object(&object)?;
     refuse(&object)?;
     let echo = Echo::of(&raw)?;
