@@ -5,7 +5,7 @@
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: run test observability lint tools
+.PHONY: run test observability clients lint tools
 
 run: tools ## Build, and serve the embedded model on 127.0.0.1:8080
 	$(CARGO) run --release -- $(ARGS)
@@ -17,6 +17,11 @@ test: ## Run all tests
 observability: tools ## Check the dashboard and the alerts with a real Prometheus
 	$(CARGO) build --release --features fault-injection
 	sh tests/observability/run.sh
+
+clients: ## Try the clients of OpenAI and Anthropic, and /openapi.json, on a running server
+	@sh .cargo/tools.sh python3 python3-venv npm
+	$(CARGO) build --release --features fault-injection
+	@sh tests/packages/run.sh $(ARGS)
 
 lint: tools ## Check format, warnings and links of the documentation
 	$(CARGO) fmt --check

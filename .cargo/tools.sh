@@ -12,7 +12,11 @@ command -v c++ >/dev/null 2>&1 || missing="$missing g++"
 command -v make >/dev/null 2>&1 || missing="$missing make"
 command -v curl >/dev/null 2>&1 || missing="$missing curl"
 for further in "$@"; do
-  command -v "$further" >/dev/null 2>&1 && continue
+  case "$further" in
+    # A part of Python that Debian has in a package of its own.
+    python3-venv) python3 -c 'import ensurepip, venv' >/dev/null 2>&1 && continue ;;
+    *) command -v "$further" >/dev/null 2>&1 && continue ;;
+  esac
   case "$further" in
     promtool) package=prometheus ;;
     *) package=$further ;;
