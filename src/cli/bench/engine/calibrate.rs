@@ -24,6 +24,8 @@ use crate::units::DeviceSet;
 
 /// By how much the contexts are longer in the measurement that shows what a held token costs.
 const DEEPER: u32 = 4;
+/// Two instances are measured at once for at least so long: they do not begin at the same moment.
+const LEAST_TOGETHER: Duration = Duration::from_millis(250);
 /// Tokens of a sequence that llama.cpp's fused attention on the CPU takes at once.
 const FUSED_ROWS: u32 = 64;
 
@@ -120,6 +122,7 @@ fn together<W: Weights>(
 ) -> anyhow::Result<Vec<f64>> {
     let (Ok(one), Ok(other)) = (weights.context(spec), weights.context(spec)) else { return Ok(Vec::new()) };
     let tokens = weights.vocabulary().tokens();
+    let time = time.max(LEAST_TOGETHER);
     let mut benches = [one, other].map(|context| Bench::new(context, tokens, time, stop));
     let sequences = spec.slots;
     let steps: Vec<_> = std::thread::scope(|scope| {
