@@ -36,6 +36,12 @@ pub const QUANTIZATIONS: [Quantization; 13] = [
     Quantization { name: "q2_k", file_type: 10, bits_times_100: 350 },
 ];
 
+/// Types that are not made here: they need to know which weights matter, or have been replaced.
+const OTHER_TYPES: [&str; 14] = [
+    "q4_1", "q5_1", "q3_k_s", "q3_k_l", "q2_k_s", "iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq2_m",
+    "iq3_xxs", "iq3_s", "iq3_m",
+];
+
 /// Ends of names that say that a file is full.
 const FULL_ENDINGS: [&str; 3] = ["-f16", "-f32", "-bf16"];
 
@@ -52,6 +58,19 @@ impl Quantization {
         let stem = full.file_stem()?.to_str()?;
         Some(format!("{}-{}.gguf", without_full_ending(stem), self.name))
     }
+}
+
+/// The name of the model that a file with this stem is a variant of: what stands before the type of its weights, whether
+/// that was made here or is one of llama.cpp's others, as in `my-model-q8_0`, `My-Model.Q4_K_M` or `my-model-bf16`.
+#[must_use]
+pub fn model_of(stem: &str) -> &str {
+    let is_type = |end: &str| {
+        let mut others = OTHER_TYPES.iter().copied().chain(FULL_ENDINGS.iter().map(|full| &full[1..]));
+        Quantization::named(end).is_some() || others.any(|kind| kind.eq_ignore_ascii_case(end))
+    };
+    // The longest ending that is a type: q4_k_s, not s.
+    let mut parts = stem.match_indices(['-', '.', '_']).map(|(at, _)| (&stem[..at], &stem[at + 1..]));
+    parts.find(|(start, end)| !start.is_empty() && is_type(end)).map_or(stem, |(start, _)| start)
 }
 
 /// `my-model-f16` as `my-model`.
@@ -107,6 +126,23 @@ mod tests {
             assert_eq!(kind.file_name(Path::new(full)).as_deref(), Some(expected), "{full}");
         }
         assert_eq!(QUANTIZATIONS[0].file_name(Path::new("..")), None);
+    }
+
+    #[test]
+    fn a_file_s_model_stands_before_the_type_of_its_weights() {
+        for (stem, name) in [
+            ("tidepool-3m-q4_k_m", "tidepool-3m"),
+            ("Qwen3-8B-Q4_K_S", "Qwen3-8B"),
+            ("Meta-Llama-3.Q8_0", "Meta-Llama-3"),
+            ("big_IQ2_XXS", "big"),
+            ("big-BF16", "big"),
+            ("plain", "plain"),
+            ("f16", "f16"),
+            ("-f16", "-f16"),
+            ("a-f16-chat", "a-f16-chat"),
+        ] {
+            assert_eq!(model_of(stem), name, "{stem}");
+        }
     }
 
     #[test]

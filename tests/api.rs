@@ -95,9 +95,8 @@ async fn error(world: &World, path: &str, body: &Value) -> (u16, String, Option<
 /// An endpoint, the fields that make a good body bad, and the field that the error must name.
 type BadField = ((&'static str, Value), &'static str);
 
-fn bad_fields() -> Vec<BadField> {
+fn bad_prompts() -> Vec<BadField> {
     let messages = |messages: Value| (CHAT, json!({ "messages": messages }));
-    let field = |name: &str, value: Value| (CHAT, json!({ name: value }));
     let prompt = |value: Value| (COMPLETIONS, json!({ "prompt": value }));
     vec![
         (messages(json!([])), "messages"),
@@ -117,6 +116,24 @@ fn bad_fields() -> Vec<BadField> {
             messages(json!([{ "role": "user", "content": [{ "type": "text" }] }])),
             "messages[0].content[0].text",
         ),
+        (
+            messages(json!([{ "role": "assistant", "tool_calls": [{}] }])),
+            "messages[0].tool_calls[0].function",
+        ),
+        (messages(json!([{ "role": "user", "content": "x".repeat(2000) }])), "messages"),
+        (prompt(json!(null)), "prompt"),
+        (prompt(json!(5)), "prompt"),
+        (prompt(json!(["a", ["b", ["c"]]])), "prompt"),
+        (prompt(json!([-1])), "prompt"),
+        (prompt(json!([257])), "prompt"),
+        (prompt(json!("")), "prompt"),
+        (prompt(json!("x".repeat(1024))), "prompt"),
+    ]
+}
+
+fn bad_values() -> Vec<BadField> {
+    let field = |name: &str, value: Value| (CHAT, json!({ name: value }));
+    vec![
         (field("model", json!(null)), "model"),
         (field("model", json!(7)), "model"),
         (field("temperature", json!("hot")), "temperature"),
@@ -147,10 +164,6 @@ fn bad_fields() -> Vec<BadField> {
         (field("parallel_tool_calls", json!(1)), "parallel_tool_calls"),
         (field("chat_template_kwargs", json!({ "tools": [] })), "chat_template_kwargs.tools"),
         (field("reasoning_format", json!(1)), "reasoning_format"),
-        (
-            messages(json!([{ "role": "assistant", "tool_calls": [{}] }])),
-            "messages[0].tool_calls[0].function",
-        ),
         (field("response_format", json!({ "type": "yaml" })), "response_format.type"),
         (field("grammar", json!("(".repeat(20_000))), "grammar"),
         (field("json_schema", json!({ "enum": vec![0; 30_000] })), "json_schema"),
@@ -159,21 +172,13 @@ fn bad_fields() -> Vec<BadField> {
         (field("repeat_penalty", json!(0)), "repeat_penalty"),
         (field("repeat_last_n", json!(-2)), "repeat_last_n"),
         (field("mirostat", json!(3)), "mirostat"),
-        (prompt(json!(null)), "prompt"),
-        (prompt(json!(5)), "prompt"),
-        (prompt(json!(["a", ["b", ["c"]]])), "prompt"),
-        (prompt(json!([-1])), "prompt"),
-        (prompt(json!([257])), "prompt"),
-        (prompt(json!("")), "prompt"),
-        (prompt(json!("x".repeat(1024))), "prompt"),
-        (messages(json!([{ "role": "user", "content": "x".repeat(2000) }])), "messages"),
     ]
 }
 
 #[tokio::test]
 async fn bad_fields_are_named() {
     let (world, _) = World::fake("").await;
-    for ((path, more), param) in bad_fields() {
+    for ((path, more), param) in bad_prompts().into_iter().chain(bad_values()) {
         let mut body = world.chat("hi", &json!({ "prompt": "hi" }));
         common::merge(&mut body, &more);
         for stream in [false, true] {

@@ -301,6 +301,22 @@ async fn a_refusal_is_for_all_who_share_it() {
     assert_eq!((got.status, got.answer["error"]["code"].as_str()), (503, Some("draining")));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_shares_an_answer_hears_where_its_request_stands() {
+    let world = slow(&format!("{CACHE}\n  slots: 1\n  scale: {{ max_instances: 1 }}")).await;
+    let (blocks, short) = (long(400), json!({ "max_tokens": 2, "stream": true }));
+    let body = body(&world, "hello", &short);
+    let streamed = async || world.post(COMPLETIONS, &body).await.text().await.unwrap();
+    let (_, both) = tokio::join!(ask(&world, "blocks", &blocks), async {
+        world.wait_for("modelpool_requests_in_flight", "", |running| running == 1.0).await;
+        tokio::join!(streamed(), streamed())
+    });
+    assert_eq!(requests(&world, "shared").await, 1.0);
+    for text in [both.0, both.1] {
+        assert!(text.contains(": queue position 1") && text.ends_with("data: [DONE]\n\n"), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn a_kept_answer_costs_its_key_a_request_and_no_tokens() {
     let file = KeysFile::new(&[("a", ", tokens_per_minute: 1000, requests_per_minute: 10")]);

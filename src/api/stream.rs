@@ -22,8 +22,8 @@ use crate::generation::{Event, Usage};
 /// Writes what choices tell in the words of an API. A stream sends it; a whole answer can be made of what its writer
 /// knows at the end.
 pub trait Writer: Send + Sync + Unpin + 'static {
-    /// The choices have started.
-    fn begin(&mut self, choices: &Choices, out: &mut Outbox);
+    /// The choices have started; some have nothing to tell before the first event.
+    fn begin(&mut self, _choices: &Choices, _out: &mut Outbox) {}
 
     /// One of them tells something.
     ///

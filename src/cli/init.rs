@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::print;
+use super::{print, read_policy};
 use crate::catalog::Catalog;
 use crate::engine::llama::compute_devices;
 use crate::gguf::{self, Header};
 use crate::gpu::{self, DeviceMemory};
-use crate::policy::{DevicesPolicy, MemoryLimit, Policy};
-use crate::quantization::QUANTIZATIONS;
+use crate::policy::{DevicesPolicy, Policy};
+use crate::quantization;
 use crate::units::{ByteCount, DeviceId};
 
 /// Contexts that are tried, the largest first. Most requests are far shorter than what models are trained for, and each slot
@@ -23,11 +23,6 @@ use crate::units::{ByteCount, DeviceId};
 const CONTEXTS: [u32; 7] = [32_768, 16_384, 8192, 4096, 2048, 1024, 512];
 /// Slots that are tried, if not even the smallest context fits for the ones before.
 const SLOTS: [u32; 4] = [8, 4, 2, 1];
-/// Endings of names that say how a file's weights are stored, besides the quantizations'.
-const FULL: [&str; 3] = ["f32", "bf16", "f16"];
-/// Architectures of models that make vectors, as llama.cpp calls them.
-const ENCODERS: [&str; 5] = ["bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "modern-bert"];
-
 /// What `modelpool init` is told.
 #[derive(Args, Debug)]
 pub struct InitArguments {
@@ -49,7 +44,11 @@ pub fn run(arguments: &InitArguments) -> anyhow::Result<()> {
         Some(out) => out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")),
         None => Path::new("."),
     };
-    let machine = Machine { devices: compute_devices(), memory: gpu::system().read(&[]) };
+    let machine = Machine {
+        devices: compute_devices(),
+        memory: gpu::system().read(&[]),
+        policy: read_policy(None)?.devices,
+    };
     let found = Found::under(&arguments.folder)?;
     let text = policy(&machine, &found, base);
     // It is never wrong: what was found decides, and files change.
@@ -72,6 +71,8 @@ pub fn run(arguments: &InitArguments) -> anyhow::Result<()> {
 struct Machine {
     devices: Vec<DeviceId>,
     memory: Vec<DeviceMemory>,
+    /// How much of it may be taken: the defaults.
+    policy: DevicesPolicy,
 }
 
 impl Machine {
@@ -80,14 +81,11 @@ impl Machine {
         let device = self.devices.first().copied().unwrap_or(DeviceId::Host);
         let total = self.memory.iter().find(|memory| memory.device == device).map(|memory| memory.total);
         let total = total.unwrap_or(ByteCount::from_mib(1 << 20));
-        let devices = DevicesPolicy {
-            headroom_fraction: 0.05,
-            headroom_bytes: ByteCount::ZERO,
-            host_memory_limit: MemoryLimit::Fraction(0.75),
-            cpu_threads: None,
-        };
-        let room = total.saturating_sub(devices.headroom(total));
-        (device, if device == DeviceId::Host { room.min(devices.host_memory_limit.of(total)) } else { room })
+        let room = total.saturating_sub(self.policy.headroom(total));
+        (
+            device,
+            if device == DeviceId::Host { room.min(self.policy.host_memory_limit.of(total)) } else { room },
+        )
     }
 
     fn comment(&self) -> String {
@@ -153,35 +151,16 @@ fn is_gguf(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
-/// `…-00002-of-00003.gguf`: the first one stands for all.
+/// The first shard stands for all.
 fn is_later_shard(path: &Path) -> bool {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    shard(&stem).is_some_and(|(_, number)| number != "00001")
+    gguf::shard(&stem).is_some_and(|shard| shard.number != 1)
 }
 
-/// What stands before a shard's number, and the number.
-fn shard(stem: &str) -> Option<(&str, &str)> {
-    let digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let (rest, count) = stem.rsplit_once("-of-")?;
-    let (name, number) = rest.rsplit_once('-')?;
-    (digits(count) && digits(number)).then_some((name, number))
-}
-
-/// The name of a file's model: the file's, without what says how its weights are stored.
+/// What clients call a file's model, in characters that names may have.
 fn model_name(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let stem = shard(&stem).map_or(&*stem, |(name, _)| name);
-    let kinds = FULL
-        .into_iter()
-        .chain(QUANTIZATIONS.iter().map(|kind| kind.name))
-        .chain(["iq3_m", "q3_k_s", "q3_k_l", "q4_1", "q5_1"]);
-    let name = kinds.filter_map(|kind| {
-        let (start, end) = stem.split_at_checked(stem.len().checked_sub(kind.len())?)?;
-        let start = start.strip_suffix(['-', '.', '_'])?;
-        (!start.is_empty() && end.eq_ignore_ascii_case(kind)).then_some(start)
-    });
-    // The longest kind: q4_k_s before nothing.
-    let name = name.min_by_key(|start| start.len()).unwrap_or(stem);
+    let name = quantization::model_of(gguf::shard(&stem).map_or(&*stem, |shard| shard.name));
     let legal = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
     name.chars().map(legal).take(128).collect()
 }
@@ -218,7 +197,7 @@ fn model(machine: &Machine, name: &str, files: &[File], base: &Path) -> String {
         writeln!(text, "      - path: {path}  # {}", file.header.tensor_bytes).expect("text");
     }
     let best = &files[0].header;
-    let engine = if ENCODERS.contains(&best.architecture.as_str()) {
+    let engine = if gguf::is_encoder(&best.architecture) {
         "    engine:\n      # It makes vectors, not text.\n      pooling: mean\n"
     } else {
         ""
@@ -278,14 +257,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn models_are_called_as_their_files_without_the_type_of_the_weights() {
+    fn models_are_called_as_their_files_in_legal_letters() {
         for (file, name) in [
             ("tidepool-3m-q4_k_m.gguf", "tidepool-3m"),
-            ("Qwen3-8B-Q4_K_S.gguf", "Qwen3-8B"),
-            ("Meta-Llama-3.Q8_0.gguf", "Meta-Llama-3"),
             ("big-BF16-00001-of-00003.gguf", "big"),
-            ("plain.gguf", "plain"),
-            ("f16.gguf", "f16"),
             ("a b(c)-f16.gguf", "a-b-c-"),
         ] {
             assert_eq!(model_name(Path::new(file)), name, "{file}");
@@ -306,7 +281,8 @@ mod tests {
             by_process: Vec::new(),
             sensors: gpu::Sensors::default(),
         };
-        Machine { devices: vec![DeviceId::Host], memory: vec![memory] }
+        let policy = read_policy(None).unwrap().devices;
+        Machine { devices: vec![DeviceId::Host], memory: vec![memory], policy }
     }
 
     fn demo(bytes: u64) -> Policy {

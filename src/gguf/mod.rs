@@ -31,6 +31,7 @@ pub use self::error::{Fault, GgufError};
 pub use self::estimate::Placed;
 use self::metadata::Metadata;
 use self::source::Source;
+pub use self::split::{Shard, shard};
 use self::tensors::TensorSums;
 pub use self::tensors::Weights;
 
@@ -42,6 +43,13 @@ pub const HEADER_BYTES_MAX: u64 = 128 << 20;
 
 /// The most layers a model may have: llama.cpp's `LLAMA_MAX_LAYERS`, above which it aborts.
 pub const LAYERS_MAX: u32 = 512;
+
+/// Whether models of an architecture read whole texts at once: those that llama.cpp gives no memory
+/// (`llama_model::create_memory`), as far as they make embeddings.
+#[must_use]
+pub fn is_encoder(architecture: &str) -> bool {
+    architecture.contains("bert") || architecture == "gemma-embedding"
+}
 
 /// What the header of a GGUF file says, as far as `modelpool` needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]

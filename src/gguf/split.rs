@@ -9,6 +9,28 @@ use super::error::Fault;
 /// The most shards a model may have; the largest published ones have under 100.
 const SHARDS_MAX: u32 = 512;
 
+/// What a file's name says of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard<'stem> {
+    /// The model's name.
+    pub name: &'stem str,
+    /// Which one it is, from 1.
+    pub number: u32,
+}
+
+/// The shard that a file with this stem is; `None` if the name is that of a whole model.
+#[must_use]
+pub fn shard(stem: &str) -> Option<Shard<'_>> {
+    let number = |text: &str| {
+        let digits = text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse().ok()).flatten()
+    };
+    let (rest, count) = stem.rsplit_once("-of-")?;
+    let _: u32 = number(count)?;
+    let (name, which) = rest.rsplit_once('-')?;
+    Some(Shard { name, number: number(which)? })
+}
+
 /// Paths of the shards 2 to `count` that belong to the first shard at `first`.
 ///
 /// # Errors
@@ -34,6 +56,14 @@ mod tests {
         let found = siblings(Path::new("/m/big-q8_0-00001-of-00003.gguf"), 3).unwrap();
         let expected = ["/m/big-q8_0-00002-of-00003.gguf", "/m/big-q8_0-00003-of-00003.gguf"];
         assert_eq!(found, expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn names_say_which_shard_a_file_is() {
+        assert_eq!(shard("big-q8_0-00002-of-00003"), Some(Shard { name: "big-q8_0", number: 2 }));
+        for whole in ["big", "big-2-of-3", "big-00001-of-x", "00001-of-00003"] {
+            assert_eq!(shard(whole), None, "{whole}");
+        }
     }
 
     #[test]

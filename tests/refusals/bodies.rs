@@ -110,10 +110,17 @@ fn messages() -> Vec<Case> {
             function_arguments,
             "JSON text",
         ),
-        bad(user(json!("hello ".repeat(2000))), "messages", "the context holds 1024")
+    ]
+}
+
+/// What is too long, or for no model.
+fn prompts() -> Vec<Case> {
+    let user = |content: String| json!({ "messages": [{ "role": "user", "content": content }] });
+    vec![
+        bad_chat(&user("hello ".repeat(2000)), "messages", "the context holds 1024")
             .code("context_length_exceeded"),
         // A template's own marks: each of them divides the text, and llama.cpp counts all parts for each.
-        bad(user(json!("<|im_end|>\n".repeat(90_000))), "messages", "the context holds 1024")
+        bad_chat(&user("<|im_end|>\n".repeat(90_000)), "messages", "the context holds 1024")
             .code("context_length_exceeded"),
         bad_completion(
             &json!({ "prompt": "<|im_start|>a".repeat(70_000) }),
@@ -320,5 +327,5 @@ fn orders() -> Vec<Case> {
 }
 
 pub fn cases() -> Vec<Case> {
-    [no_json(), messages(), embeddings(), rerank(), tokens(), natives(), orders()].concat()
+    [no_json(), messages(), prompts(), embeddings(), rerank(), tokens(), natives(), orders()].concat()
 }

@@ -10,6 +10,15 @@ use crate::case::{CHAT, COMPLETIONS, Case, chat};
 use crate::common::{PATIENCE, World};
 
 pub fn cases() -> Vec<Case> {
+    methods().into_iter().chain(places()).collect()
+}
+
+fn wrong(method: &'static str, path: &str, says: &str) -> Case {
+    Case::at(method, path, 405, "method_not_allowed", says)
+}
+
+/// Paths that do not take the method.
+fn methods() -> Vec<Case> {
     let posted = [
         CHAT,
         COMPLETIONS,
@@ -33,12 +42,19 @@ pub fn cases() -> Vec<Case> {
         "/openapi.json",
         "/admin/instances",
     ];
-    let wrong = |method: &'static str, path: &str, says: &str| {
-        Case::at(method, path, 405, "method_not_allowed", says)
-    };
     let methods =
         posted.iter().flat_map(|path| ["GET", "DELETE"].map(|method| wrong(method, path, "takes POST, not")));
     let others = got.iter().map(|path| wrong("POST", path, "takes GET, not POST"));
+    let odd = [
+        wrong("BREW", "/v1/models", "takes GET, not BREW"),
+        wrong("PATCH", "/admin/policy", "takes GET, PUT, not PATCH"),
+        wrong("TRACE", "/health", "takes GET, not TRACE"),
+    ];
+    methods.chain(others).chain(odd).collect()
+}
+
+/// Paths with nothing there, or no such model, and what is wrong with what is sent to others.
+fn places() -> Vec<Case> {
     let nothing = |path: &str| Case::at("GET", path, 404, "not_found", "there is nothing at /");
     let model = |path: &str| {
         Case::at("GET", path, 404, "model_not_found", "does not exist; there are: text").of("model")
@@ -53,10 +69,7 @@ pub fn cases() -> Vec<Case> {
         );
         case.with("x-request-timeout", value)
     };
-    let more = [
-        wrong("BREW", "/v1/models", "takes GET, not BREW"),
-        wrong("PATCH", "/admin/policy", "takes GET, PUT, not PATCH"),
-        wrong("TRACE", "/health", "takes GET, not TRACE"),
+    vec![
         nothing("/"),
         nothing("/v1"),
         nothing("/v1/nothing"),
@@ -85,8 +98,7 @@ pub fn cases() -> Vec<Case> {
             body: vec![b' '; 17 << 20],
             ..Case::at("POST", CHAT, 413, "body_too_large", "larger than 16777216 bytes")
         },
-    ];
-    methods.chain(others).chain(more).collect()
+    ]
 }
 
 /// Bytes that are sent as they are, and how the answer begins.

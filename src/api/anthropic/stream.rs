@@ -147,8 +147,6 @@ fn send(event: &WireEvent<'_>, out: &mut Outbox) {
 }
 
 impl Writer for MessageWriter {
-    fn begin(&mut self, _: &Choices, _: &mut Outbox) {}
-
     fn take(
         &mut self,
         choices: &Choices,

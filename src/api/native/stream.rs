@@ -56,8 +56,6 @@ impl NativeWriter {
 }
 
 impl Writer for NativeWriter {
-    fn begin(&mut self, _: &Choices, _: &mut Outbox) {}
-
     fn take(
         &mut self,
         choices: &Choices,

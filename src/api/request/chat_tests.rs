@@ -108,13 +108,9 @@ fn what_a_function_leaves_out_has_a_meaning() {
 }
 
 #[test]
-fn faults_are_named() {
+fn faults_of_functions_are_named() {
     let function =
         |function: Value| json!({ "tools": [tool("x"), { "type": "function", "function": function }] });
-    let message = |message: Value| json!({ "messages": [{ "role": "user", "content": "hi" }, message] });
-    let called = |function: Value| {
-        message(json!({ "role": "assistant", "tool_calls": [{ "id": "1", "function": function }] }))
-    };
     let deep = (0..40).fold(json!({}), |inner, _| json!({ "items": inner }));
     for (sent, field, words) in [
         (json!({ "tools": {} }), "tools", "expected an array"),
@@ -157,6 +153,20 @@ fn faults_are_named() {
             "tools[0].function.parameters",
             "more than 32 levels",
         ),
+    ] {
+        check_fault(&sent, field, words);
+    }
+    // What nothing is made of needs no bound of its own.
+    accepted(&json!({ "tools": [{ "type": "function", "function": { "name": "f", "parameters": deep } }] }));
+}
+
+#[test]
+fn faults_of_messages_and_variables_are_named() {
+    let message = |message: Value| json!({ "messages": [{ "role": "user", "content": "hi" }, message] });
+    let called = |function: Value| {
+        message(json!({ "role": "assistant", "tool_calls": [{ "id": "1", "function": function }] }))
+    };
+    for (sent, field, words) in [
         (message(json!({ "role": "tool" })), "messages[1].content", "missing"),
         (message(json!({ "role": "assistant", "tool_calls": [] })), "messages[1].content", "missing"),
         (
@@ -189,13 +199,16 @@ fn faults_are_named() {
         (json!({ "reasoning_format": "xml" }), "reasoning_format", "expected auto, deepseek or none"),
         (json!({ "reasoning_effort": 5 }), "reasoning_effort", "a word such as low, got 5"),
     ] {
-        let catalog = catalog();
-        let error = super::read(&body(&sent), Shape::Chat, &catalog, SystemTime::UNIX_EPOCH)
-            .expect_err(&sent.to_string());
-        let ApiError::Invalid { param, message } = &error else { panic!("{sent}: {error:?}") };
-        assert_eq!(param.as_deref(), Some(field), "{message}");
-        assert!(message.starts_with(&format!("{field}: ")) && message.contains(words), "{message}");
+        check_fault(&sent, field, words);
     }
-    // What nothing is made of needs no bound of its own.
-    accepted(&json!({ "tools": [{ "type": "function", "function": { "name": "f", "parameters": deep } }] }));
+}
+
+/// A chat with these fields is refused with a message that begins with the field and has these words.
+fn check_fault(sent: &Value, field: &str, words: &str) {
+    let catalog = catalog();
+    let error =
+        super::read(&body(sent), Shape::Chat, &catalog, SystemTime::UNIX_EPOCH).expect_err(&sent.to_string());
+    let ApiError::Invalid { param, message } = &error else { panic!("{sent}: {error:?}") };
+    assert_eq!(param.as_deref(), Some(field), "{message}");
+    assert!(message.starts_with(&format!("{field}: ")) && message.contains(words), "{message}");
 }

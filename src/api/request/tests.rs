@@ -176,9 +176,15 @@ fn grammars_arrive_whatever_field_they_come_in() {
     }
 }
 
+/// A completion with these fields is refused with a message that begins with the field and goes on like this.
+fn check_fault(sent: &Value, field: &str, message: &str) {
+    let (param, text) = refused(Shape::Completion, sent);
+    assert_eq!(param, field, "{sent}: {text}");
+    assert!(text.starts_with(&format!("{field}: ")) && text.contains(message), "{sent}: {text}");
+}
+
 #[test]
-fn faults_are_told_with_field_value_and_remedy() {
-    let completion = |more: Value| refused(Shape::Completion, &more);
+fn faults_of_sampling_are_told_with_field_value_and_remedy() {
     for (sent, field, message) in [
         (json!({ "min_p": 1.5 }), "min_p", "expected a number from 0 to 1, got 1.5"),
         (json!({ "top_p": 0 }), "top_p", "expected a number above 0 and up to 1, got 0"),
@@ -208,6 +214,14 @@ fn faults_are_told_with_field_value_and_remedy() {
             "at most 64 strings, got 65",
         ),
         (json!({ "mirostat": 3 }), "mirostat", "expected 0, 1 or 2, got 3"),
+    ] {
+        check_fault(&sent, field, message);
+    }
+}
+
+#[test]
+fn faults_of_the_output_are_told_with_field_value_and_remedy() {
+    for (sent, field, message) in [
         (json!({ "n": 0 }), "n", "expected a whole number from 1 to 16, got 0"),
         (json!({ "n": 17 }), "n", "expected a whole number from 1 to 16, got 17"),
         (json!({ "n": 2, "best_of": 3 }), "best_of", "leave it out, or give n (2), got 3"),
@@ -241,9 +255,7 @@ fn faults_are_told_with_field_value_and_remedy() {
             "cannot be combined with json_schema; give one of them",
         ),
     ] {
-        let (param, text) = completion(sent.clone());
-        assert_eq!(param, field, "{sent}: {text}");
-        assert!(text.starts_with(&format!("{field}: ")) && text.contains(message), "{sent}: {text}");
+        check_fault(&sent, field, message);
     }
     for (sent, field, message) in [
         (json!({ "logprobs": 5 }), "logprobs", "expected true or false, got 5"),

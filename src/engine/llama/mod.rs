@@ -27,6 +27,7 @@ pub use quantize::{QuantizeError, quantize};
 
 use super::{BatchToken, Context, ContextSpec, EngineError, Loader, Vocabulary, Weights, WeightsSpec};
 use crate::generation::{GenerationError, Grammar, SpecialToken, Token, Tokenizing};
+use crate::gguf;
 use crate::policy::{self, FlashAttention, Pooling, Split};
 use crate::sampling::Constraint;
 use crate::units::{DeviceId, DeviceSet};
@@ -109,10 +110,8 @@ fn has_window(model: &LlamaModel) -> bool {
     model.meta_val_str(&format!("{architecture}.attention.sliding_window")).is_ok_and(|window| window != "0")
 }
 
-/// Those that llama.cpp gives no memory (`llama_model::create_memory`), as far as they make embeddings.
 fn is_encoder(model: &LlamaModel) -> bool {
-    let architecture = model.meta_val_str("general.architecture").unwrap_or_default();
-    architecture.contains("bert") || architecture == "gemma-embedding"
+    gguf::is_encoder(&model.meta_val_str("general.architecture").unwrap_or_default())
 }
 
 /// A loaded model.
