@@ -53,7 +53,7 @@ const LEVELS: [(&str, u32); 42] = [
 
 /// Libraries that few places may use, most often one, so that they can be replaced there. hyper has two ends: the
 /// server's and that of the client that measures servers.
-const OWNERS: [(&str, &[&str]); 22] = [
+const OWNERS: [(&str, &[&str]); 23] = [
     ("llama_cpp_2::", &["src/engine/llama/"]),
     ("llama_cpp_sys_2::", &["src/engine/llama/quantize.rs"]),
     ("serde_yaml::", &["src/policy/raw.rs", "src/policy/raw/"]),
@@ -63,6 +63,7 @@ const OWNERS: [(&str, &[&str]); 22] = [
     ("hyper::", &["src/api/listen.rs", "src/cli/bench/server/http.rs"]),
     ("clap::", &["src/cli/"]),
     ("anyhow::", &["src/cli/"]),
+    ("sd_notify::", &["src/cli/notify.rs"]),
     ("indicatif::", &["src/cli/progress.rs"]),
     ("postcard::", &["src/cache/remote.rs", "src/ipc/codec.rs"]),
     ("landlock::", &["src/worker/sandbox/"]),
@@ -285,6 +286,28 @@ fn files_say_what_they_are_and_stay_short() {
         assert!(text.starts_with("//! "), "{} does not open by saying what it is", path.display());
         let lines = text.lines().count();
         assert!(lines <= 400, "{} has {lines} lines; split it by responsibility", path.display());
+    }
+}
+
+#[test]
+fn the_document_has_the_same_levels_and_places() {
+    let document = fs::read_to_string("docs/architecture.md").unwrap();
+    let rows: Vec<&str> = document.lines().filter(|line| line.starts_with("| ")).collect();
+    let has = |cell: &str, words: &str| {
+        rows.iter().any(|row| row.split('|').nth(1).unwrap().contains(cell) && row.contains(words))
+    };
+    for (module, level) in LEVELS.iter().filter(|(module, _)| *module != "control::fixtures") {
+        assert!(
+            has(&format!(" {level} "), &format!("`{module}`")),
+            "docs/architecture.md lacks {module}, {level}"
+        );
+    }
+    for (library, owners) in OWNERS {
+        let library = library.trim_end_matches("::");
+        for owner in owners {
+            let place = format!("`{}`", owner.trim_start_matches("src/"));
+            assert!(has(library, &place), "docs/architecture.md lacks {library} in {place}");
+        }
     }
 }
 
